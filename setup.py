@@ -1,0 +1,24 @@
+"""Packaging: every field is read from settings.ini."""
+import shlex
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+root = Path(__file__).parent
+cfg = ConfigParser(delimiters=['='])
+cfg.read(root / 'settings.ini', encoding='utf-8')
+cfg = cfg['DEFAULT']
+readme = root / 'README.md'
+
+setup(
+    name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],
+    author=cfg['author'], author_email=cfg['author_email'], url=cfg['git_url'], license=cfg['license'].upper(),
+    long_description=readme.read_text(encoding='utf-8') if readme.exists() else '', long_description_content_type='text/markdown',
+    classifiers=['Programming Language :: Python :: 3', 'Intended Audience :: Science/Research'],
+    python_requires=f">={cfg['min_python']}",
+    packages=find_packages(include=['deepstruct*']),
+    install_requires=shlex.split(cfg['requirements']), extras_require={'dev': shlex.split(cfg['dev_requirements'])},
+    entry_points={'console_scripts': cfg['console_scripts'].split('\n'), 'nbdev': ['deepstruct=deepstruct._modidx:d']},
+    zip_safe=False,
+)
