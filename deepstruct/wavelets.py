@@ -40,7 +40,7 @@ def step_matrix(name:str, # wavelet
     A.setflags(write=False)
     return A
 
-# %% ../nbs/foundations/03_wavelets.ipynb #cb28672d
+# %% ../nbs/foundations/03_wavelets.ipynb #db09459b
 @functools.lru_cache(None)
 def _window(name, n, inverse, dtype, device):
     "Offset and weights (2t, K) of the repeating tile of a step; 2t = K = n for a short line."
@@ -62,23 +62,37 @@ def _along(x, start, W, dim):
     n, (size, width) = x.shape[dim], W.shape
     if size == n: return W @ x if dim == -2 else x @ W.T
     if start: x = x.roll(-start, dim)
-    x = torch.cat([x] + [x] * ((width - size) // n) + [x.narrow(dim, 0, (width - size) % n)], dim).unfold(dim, width, size)
-    return (W @ x.mT).flatten(-3, -2) if dim == -2 else (x @ W.T).flatten(-2)
+    if width > size: x = torch.cat([x, x.narrow(dim, 0, width - size)], dim)
+    x = x.unfold(dim, width, size)
+    return (W @ x.mT.contiguous()).flatten(-3, -2) if dim == -2 else (x.contiguous() @ W.T).flatten(-2)
+
+def _haar(x): # two taps: sums and differences beat any product
+    x = 0.5 * x
+    low, high = x[:, ::2] + x[:, 1::2], x[:, ::2] - x[:, 1::2]
+    (a, b), (c, d) = ((y[..., ::2], y[..., 1::2]) for y in (low, high))
+    return torch.stack([a + b, c + d, a - b, c - d], 1)
+
+def _unhaar(bands):
+    ll, lh, hl, hh = (0.5 * bands).unbind(1)
+    low, high = (torch.stack([a + b, a - b], -1).flatten(-2) for a, b in ((ll, hl), (lh, hh)))
+    return torch.stack([low + high, low - high], -2).flatten(-3, -2)
 
 def _split(x, name):
-    "(B, n, n) -> (B, 2, 2, n/2, n/2): low or high along rows, then along columns."
+    "(B, n, n) -> (B, 4, n/2, n/2): LL, LH, HL, HH, where LH is high along dim -2 (PyWavelets' cH)."
     n = x.shape[-1]
+    if name in ('haar', 'db1'): return _haar(x)
     start, W = _window(name, n, False, x.dtype, x.device)
     size = len(W)
     y = _along(_along(x, start, W, -2), start, W, -1).view(-1, n // size, 2, size // 2, n // size, 2, size // 2)
-    return y.permute(0, 2, 5, 1, 3, 4, 6).reshape(-1, 2, 2, n // 2, n // 2)
+    return y.permute(0, 5, 2, 1, 3, 4, 6).reshape(-1, 4, n // 2, n // 2)
 
 def _merge(bands, name):
     "The transpose, hence the inverse, of `_split`."
     n = 2 * bands.shape[-1]
+    if name in ('haar', 'db1'): return _unhaar(bands)
     start, W = _window(name, n, True, bands.dtype, bands.device)
     size = len(W)
-    y = bands.view(-1, 2, 2, n // size, size // 2, n // size, size // 2).permute(0, 3, 1, 4, 5, 2, 6).reshape(-1, n, n)
+    y = bands.view(-1, 2, 2, n // size, size // 2, n // size, size // 2).permute(0, 3, 2, 4, 5, 1, 6).reshape(-1, n, n)
     return _along(_along(y, start, W, -2), start, W, -1)
 
 # %% ../nbs/foundations/03_wavelets.ipynb #cfb1fbe6
@@ -110,7 +124,7 @@ class _Step:
         P = np.outer(entries(outer, shift[0]), entries(outer, shift[1])) - np.outer(entries(inner, shift[0]), entries(inner, shift[1]))
         with torch.inference_mode(False): return torch.tensor(P)
 
-# %% ../nbs/foundations/03_wavelets.ipynb #3f42536a
+# %% ../nbs/foundations/03_wavelets.ipynb #fbbdc0f7
 def _band(x, name, channels, divisible=1):
     "Cheap shape check for inner loops; finiteness is checked where data enter."
     if x.ndim != 4 or x.shape[1] != channels or x.shape[2] != x.shape[3] or x.shape[3] % divisible or not x.is_floating_point():
@@ -128,22 +142,21 @@ class Octave(_Step):
     def analysis(self, x:Tensor # (B, 1, n, n), n even
                 ) -> tuple: # low (B, 1, n/2, n/2), detail (B, 3, n/2, n/2)
         r"$(Gx, \bar Gx)$."
-        bands = _split(_band(x, 'x', 1, 2)[:, 0], self.name).flatten(1, 2)
-        return bands[:, :1], bands[:, [2, 1, 3]]
+        bands = _split(_band(x, 'x', 1, 2)[:, 0], self.name)
+        return bands[:, :1], bands[:, 1:]
 
     def synthesis(self, low:Tensor, # (B, 1, m, m)
                   detail:Tensor # (B, 3, m, m)
                  ) -> Tensor: # (B, 1, 2m, 2m)
         r"$G^T$ low + $\bar G^T$ detail."
-        bands = torch.cat([_band(low, 'low', 1), _band(detail, 'detail', 3)[:, [1, 0, 2]]], 1)
-        return _merge(bands.unflatten(1, (2, 2)), self.name)[:, None]
+        return _merge(torch.cat([_band(low, 'low', 1), _band(detail, 'detail', 3)], 1), self.name)[:, None]
 
     def low_shape(self, n:int) -> tuple: return (1, n // 2, n // 2)
     def detail_shape(self, n:int) -> tuple: return (3, n // 2, n // 2)
     def _side(self, low): return 2 * low.shape[-1]
     def _lines(self, n): G = step_matrix(self.name, n)[:n // 2]; return np.eye(n), G.T @ G
 
-# %% ../nbs/foundations/03_wavelets.ipynb #757a8e27
+# %% ../nbs/foundations/03_wavelets.ipynb #2b55f836
 def pyramid(x:Tensor, # (B, 1, n, n), finite
             wavelet:str, # its name
             depth:int # J; 2^J divides n
@@ -151,7 +164,7 @@ def pyramid(x:Tensor, # (B, 1, n, n), finite
     r"The orthonormal periodic wavelet transform $(x_J, \bar x_J, \dots, \bar x_1)$."
     step, details = Octave(wavelet), []
     if depth < 0: raise ValueError(f'depth is {depth}; expected a non-negative integer')
-    x = check_fields(x, channels=1, divisible=2**depth)
+    if not torch.isfinite(_band(x, 'x', 1, 2**depth).sum()): check_fields(x)
     for _ in range(depth):
         x, detail = step.analysis(x)
         details.append(detail)
