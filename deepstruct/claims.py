@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'VERDICTS', 'CHOICES', 'REQUIRED', 'OPTIONAL', 'TOOLS', 'STYLE', 'COLOURS', 'project', 'package', 'aim',
-           'load_claims', 'of_part', 'inside', 'verdict', 'expected', 'code_cells', 'called_ids', 'scan', 'imports',
-           'notebook_digest', 'Run', 'plain', 'device', 'start', 'drawn', 'png', 'figure', 'claim', 'show_value',
-           'show_tolerance', 'records', 'ledger', 'figures', 'failures', 'table']
+           'load_claims', 'of_part', 'inside', 'verdict', 'expected', 'plain_python', 'code_cells', 'called_ids',
+           'scan', 'imports', 'notebook_digest', 'Run', 'plain', 'device', 'start', 'drawn', 'png', 'figure', 'claim',
+           'show_value', 'show_tolerance', 'records', 'ledger', 'figures', 'failures', 'table']
 
 # %% ../nbs/foundations/01_claims.ipynb #aa96c41a
 import ast, hashlib, importlib.util, io, json, math, os, re, sys, time, tomllib
@@ -129,15 +129,17 @@ def expected(row:dict, preset:str) -> str | None: # the verdict that the row exp
     word = row['expected'].get(preset)
     return 'holds at reduced scale' if word == 'holds' and row['scale'] == 'reduced' else word
 
-# %% ../nbs/foundations/01_claims.ipynb #312f73bb
+# %% ../nbs/foundations/01_claims.ipynb #4b28e064
 TOOLS = {'deepstruct.claims', 'deepstruct.runner', 'deepstruct.cli', 'deepstruct.site'} # change no number
 
+def plain_python(source:str) -> str: # without lines that only IPython reads
+    return '\n'.join('' if re.match(r'\s*[%!]', line) else line for line in source.split('\n'))
+
 def code_cells(path) -> list: # [(cell id, source)]
-    "The code cells of a notebook, without lines that only IPython reads."
+    "The code cells of a notebook, as plain Python."
     cells = [c for c in json.loads(Path(path).read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
     own = [c for c in cells if 'injected-parameters' not in c['metadata'].get('tags', [])]
-    clean = lambda s: '\n'.join('' if re.match(r'\s*[%!]', line) else line for line in s.split('\n'))
-    return [(c.get('id', ''), clean(''.join(c['source']))) for c in own]
+    return [(c.get('id', ''), plain_python(''.join(c['source']))) for c in own]
 
 def called_ids(source:str # of a cell
               ) -> list: # [('figure' or 'claim', id, {keyword: literal})]
