@@ -1,0 +1,45 @@
+# The two commands: `make reproduce` and `make test`. Both build .venv from requirements.lock when it is missing or older.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PRESET ?= laptop
+TARGET ?=
+JOBS ?= 1
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help reproduce test site readme lab clean .venv
+.DEFAULT_GOAL := help
+
+help: ## what there is
+	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@echo "            PRESET=smoke|laptop|long|paper, TARGET='a chapter, paper, figure or claim', JOBS=notebooks side by side"
+
+reproduce: .venv ## run every notebook, or TARGET, and print the ledger of claims
+	$(BIN)/deepstruct reproduce $(TARGET) --preset $(PRESET) --jobs $(JOBS)
+
+test: .venv ## library notebooks as tests, every notebook at smoke, pytest
+	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --skip_file_re '^(paper_|[_.])'
+	$(BIN)/deepstruct reproduce --preset smoke --jobs 2
+	$(BIN)/python -m pytest -q tests
+
+site: .venv ## the searchable, offline site, in _site/
+	$(BIN)/deepstruct site
+
+readme: .venv ## README.md from nbs/index.ipynb and what is recorded
+	$(BIN)/deepstruct site --readme
+
+lab: .venv ## JupyterLab on the notebooks
+	$(BIN)/jupyter lab nbs
+
+.venv: $(READY) ## the environment, from requirements.lock
+
+# Built under its final name (scripts hold it) and marked ready last: an interrupted build is begun anew.
+$(READY): requirements.lock settings.ini setup.py
+	rm -f $@
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11")'
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+clean: ## forget runs, caches, the site and the environment
+	rm -rf out .cache _site _proc _docs build .venv
