@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['mean_stencil', 'Whitening', 'SamplingError', 'Report', 'Conditional', 'Direct', 'run_chain']
 
-# %% ../../nbs/log_concavity/02_langevin.ipynb #aa94c9f2
+# %% ../../nbs/log_concavity/02_langevin.ipynb #8ff99f8a
 from dataclasses import dataclass
 
 import torch
 
 from ..core import progress
-from .energies import AXES, apply, shift
+from .energies import AXES, Tabulated, apply, shift
 
-# %% ../../nbs/log_concavity/02_langevin.ipynb #59a1de34
+# %% ../../nbs/log_concavity/02_langevin.ipynb #2af405e7
 def mean_stencil(family, # energies of side n
                  x # (B, 1, n, n) fields to average over
                 ) -> dict: # {shift: weight}
@@ -41,13 +41,21 @@ class Whitening:
         self.eigenvalues = w
         w = w.clamp_min(floor * float(w.median()))
         cdtype = torch.complex128 if dtype == torch.float64 else torch.complex64
-        self.root = ((v * w[..., None, :].rsqrt()) @ v.mH).to(cdtype)
+        self.root = ((v * w[..., None, :].rsqrt()) @ v.mH).to(cdtype)[:, :m // 2 + 1]
 
     def __call__(self, y): # (B, 3, m, m)
         "$M^{-1/2} y$ (symmetric)."
-        return torch.fft.ifft2(torch.einsum('ijkl,blij->bkij', self.root, torch.fft.fft2(y))).real
+        return self._multiply(self.root, y)
 
-# %% ../../nbs/log_concavity/02_langevin.ipynb #206adec2
+    def inverse(self, d): # (B, 3, m, m)
+        "$M^{1/2} d$."
+        return self._multiply(torch.linalg.inv(self.root), d)
+
+    def _multiply(self, blocks, y):
+        z = torch.fft.rfft2(y)
+        return torch.fft.irfft2(sum(blocks[..., l].permute(2, 0, 1) * z[:, l, None] for l in range(3)), s=y.shape[-2:])
+
+# %% ../../nbs/log_concavity/02_langevin.ipynb #cd32d940
 class SamplingError(RuntimeError):
     "A chain that diverges or stands still: nothing is returned as a sample."
 
@@ -64,7 +72,7 @@ class Conditional:
     "The target $\\bar E(x_j, W y)$ of given low-passes: `energy_gradient(y)`, `field(y)`."
     def __init__(self, family, wavelet, low, # (B, 1, n/2, n/2)
                  whitening):
-        self.family, self.wavelet, self.whitening, self.base = family, wavelet, whitening, wavelet.embed_low(low)
+        self.family, self.wavelet, self.whitening, self.base = Tabulated(family, low.dtype), wavelet, whitening, wavelet.embed_low(low)
     def field(self, y): return self.base + self.wavelet.embed_detail(self.whitening(y))
     def energy(self, y): return self.family.energy(self.field(y))
     def gradient(self, y): return self.whitening(self.wavelet.detail(self.family.gradient(self.field(y))))
@@ -76,7 +84,7 @@ class Direct:
     def energy(self, y): return self.family.energy(y)
     def gradient(self, y): return self.family.gradient(y)
 
-# %% ../../nbs/log_concavity/02_langevin.ipynb #c3f0ec4f
+# %% ../../nbs/log_concavity/02_langevin.ipynb #c4a6aca6
 def run_chain(target, y, # target; (B, ...) where the chains start
               steps:int, # trajectories
               leapfrogs:int=4, # 1: MALA
@@ -87,7 +95,7 @@ def run_chain(target, y, # target; (B, ...) where the chains start
               observe=None, # field -> (B, observables), recorded after adaptation
               label:str|None=None # shows progress
              ): # (y, Report)
-    "Chains side by side. Raises SamplingError when more than 1 % of the proposals of a chain's second half diverge, or none is accepted."
+    "Chains side by side. Raises SamplingError when more than 1 % of the proposals of a chain's second half diverge, or more than 1 % of the chains stand still."
     goal, adapt = goal or (.574 if leapfrogs == 1 else .8), steps // 2 if adapt is None else adapt
     draw = lambda: torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
     E, g = target.energy(y), target.gradient(y)
@@ -115,5 +123,6 @@ def run_chain(target, y, # target; (B, ...) where the chains start
             if observe: series.append(observe(target.field(y)))
     kept = max(1, steps - adapt)
     if divergent > .01 * kept * len(y): raise SamplingError(f'{divergent} of {kept * len(y)} proposals diverged: the energy is not confining or the step is too long')
-    if kept >= 20 and (accepted == 0).any(): raise SamplingError(f'{int((accepted == 0).sum())} of {len(y)} chains accept no proposal in {kept} trajectories')
+    still = int((accepted == 0).sum())
+    if kept >= 20 and still > max(1, .01 * len(y)): raise SamplingError(f'{still} of {len(y)} chains accept no proposal in {kept} trajectories')
     return y, Report(float(accepted.mean() / kept), step, steps * leapfrogs, divergent, torch.stack(series, 1) if series else None)
