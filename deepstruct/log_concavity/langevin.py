@@ -84,7 +84,7 @@ class Direct:
     def energy(self, y): return self.family.energy(y)
     def gradient(self, y): return self.family.gradient(y)
 
-# %% ../../nbs/log_concavity/02_langevin.ipynb #c4a6aca6
+# %% ../../nbs/log_concavity/02_langevin.ipynb #fdf6096e
 def run_chain(target, y, # target; (B, ...) where the chains start
               steps:int, # trajectories
               leapfrogs:int=4, # 1: MALA
@@ -95,8 +95,8 @@ def run_chain(target, y, # target; (B, ...) where the chains start
               observe=None, # field -> (B, observables), recorded after adaptation
               label:str|None=None # shows progress
              ): # (y, Report)
-    "Chains side by side. Raises SamplingError when more than 1 % of the proposals of a chain's second half diverge, or more than 1 % of the chains stand still."
-    goal, adapt = goal or (.574 if leapfrogs == 1 else .8), steps // 2 if adapt is None else adapt
+    "Chains side by side. Raises SamplingError when more than 1 % of the proposals of a chain's second half diverge, when the step collapses, or when more than 1 % of the chains stand still."
+    first, goal, adapt = step, goal or (.574 if leapfrogs == 1 else .8), steps // 2 if adapt is None else adapt
     draw = lambda: torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
     E, g = target.energy(y), target.gradient(y)
     if not torch.isfinite(E).all(): raise SamplingError(f'{int((~torch.isfinite(E)).sum())} chains start at an energy that is not finite')
@@ -123,6 +123,7 @@ def run_chain(target, y, # target; (B, ...) where the chains start
             if observe: series.append(observe(target.field(y)))
     kept = max(1, steps - adapt)
     if divergent > .01 * kept * len(y): raise SamplingError(f'{divergent} of {kept * len(y)} proposals diverged: the energy is not confining or the step is too long')
+    if step < first / 25: raise SamplingError(f'the step fell from {first:g} to {step:.2g}: the energy is not confining, or far worse conditioned than its mean')
     still = int((accepted == 0).sum())
     if kept >= 20 and still > max(1, .01 * len(y)): raise SamplingError(f'{still} of {len(y)} chains accept no proposal in {kept} trajectories')
     return y, Report(float(accepted.mean() / kept), step, steps * leapfrogs, divergent, torch.stack(series, 1) if series else None)
