@@ -1,0 +1,86 @@
+"""Runs of a whole (small) project: status, figures, ids, what is skipped, and what a killed run leaves."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import toy as T
+
+from deepstruct import runner as R
+
+
+def command(*words, **kw): return subprocess.Popen([sys.executable, '-c', 'import sys; from deepstruct.cli import main; sys.exit(main())', *words],
+                                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
+
+
+def log(toy): return (toy / 'log').read_text().split() if (toy / 'log').exists() else []
+
+
+def wait_for(f, seconds=40):
+    end = time.time() + seconds
+    while not f():
+        assert time.time() < end, 'waited too long'
+        time.sleep(.1)
+
+
+def whole(out):
+    """Every file under its final name can be read."""
+    for p in out.rglob('*'):
+        if p.suffix in ('.json', '.ipynb') and not p.name.startswith('.'): json.loads(p.read_text())
+        if p.suffix == '.npz': np.load(p)
+    assert not list(out.rglob('*.stamp.json'))
+
+
+def test_killed_then_resumed(toy):
+    (toy / 'wait').touch()
+    out = toy / 'out/smoke'
+    for how, status in ((signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        before = log(toy).count('slow')
+        p = command('reproduce', '--preset', 'smoke')
+        wait_for(lambda: log(toy).count('slow') > before)
+        kernels = subprocess.run(['pgrep', '-P', str(p.pid)], capture_output=True, text=True).stdout.split()
+        assert kernels
+        p.send_signal(how)
+        told = p.communicate()
+        assert p.returncode == status, told
+        wait_for(lambda: not any(os.path.exists(f'/proc/{k}') and 'Z' not in open(f'/proc/{k}/stat').read().split()[2] for k in kernels))
+        whole(out)
+    (toy / 'wait').unlink()
+    p = command('reproduce', '--preset', 'smoke')
+    told, err = p.communicate()
+    assert p.returncode == 0 and 'toy.mean' in told and 'holds' in told and '1 ran' in told and 'notebook 1 of 1' in err and 'toy.law' in err
+    assert log(toy).count('draw') == 1 and log(toy)[-1] == 'end'
+    begun = time.time()
+    p = command('reproduce', '--preset', 'smoke')
+    assert '1 unchanged' in p.communicate()[0] and time.time() - begun < 3
+
+
+def test_only_what_a_figure_needs(toy, capsys):
+    done = R.run(['toy.law'], 'smoke')
+    assert done[0]['status'] == 'ran' and log(toy) == ['draw']
+    assert (toy / 'out/smoke/figures/toy.law.png').exists() and not (toy / 'out/smoke/claims').exists()
+
+
+def test_record_and_failures(toy):
+    from deepstruct.cli import main
+    assert main(['reproduce', '--record']) == 0
+    path = toy / 'nbs/toy/paper_toy.ipynb'
+    kept = json.loads((toy / 'data/results/laptop/claims.json').read_text())
+    assert [r['id'] for r in kept] == ['toy.mean'] and (toy / 'data/results/laptop/figures/toy.law.png').exists()
+    outputs = {c['id']: c['outputs'] for c in json.loads(path.read_text())['cells']}
+    assert any('image/png' in o.get('data', {}) for o in outputs['cell8']) and 'injected-parameters' not in path.read_text()
+    (toy / 'data/claims.toml').write_text(T.ROW.replace('target = 0.0', 'target = 0.5'))
+    assert main(['reproduce', 'toy.mean']) == 1
+    T.write(path, [*T.CELLS[:3], ('', '1 / 0'), *T.CELLS[3:]])
+    done = R.run(['toy'])
+    assert done[0]['status'] == 'failed' and 'ZeroDivisionError: division by zero' in done[0]['error'] and '\n' not in done[0]['error']
+    assert (toy / 'out/laptop/notebooks/toy/paper_toy.failed.ipynb').exists()
+
+
+def test_a_page_without_the_parameter_is_refused(toy):
+    T.write(toy / 'nbs/toy/paper_toy.ipynb', [(t, s.replace("preset = 'laptop'", "size = 'laptop'")) for t, s in T.CELLS])
+    done = R.run(['toy'], 'smoke')
+    assert done[0]['status'] == 'failed' and 'declares no parameter preset' in done[0]['error']
