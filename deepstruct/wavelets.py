@@ -41,31 +41,31 @@ def step_matrix(name:str, # wavelet
     A.setflags(write=False)
     return A
 
-# %% ../nbs/foundations/03_wavelets.ipynb #db09459b
+# %% ../nbs/foundations/03_wavelets.ipynb #c1c372fa
 @functools.lru_cache(None)
 def _window(name, n, inverse, dtype, device):
-    "Offset and weights (2t, K) of the repeating tile of a step; 2t = K = n for a short line."
-    A = step_matrix(name, n)
+    "Inputs before and after a tile that it needs, and its weights (2t, before + 2t + after); a short line is one tile."
+    reach = check_wavelet(name).dec_len - 2
     size = n if n <= 32 else math.gcd(n, 16)
-    A = A.reshape(2, n // size, size // 2, n).swapaxes(0, 1).reshape(n, n)
+    while size < reach: size *= 2
+    if n % size or 3 * size > n: size = n
+    A = step_matrix(name, n).reshape(2, n // size, size // 2, n).swapaxes(0, 1).reshape(n, n)
     A = (A.T if inverse else A)[:size]
     used = np.flatnonzero(np.abs(A).max(0))
-    gaps = np.diff(np.append(used, used[0] + n))
-    start = int(used[(gaps.argmax() + 1) % len(used)])
-    width = n - int(gaps.max()) + 1
-    if width >= n: start, width = 0, n
-    if size == n: start = 0
+    used = np.where(used > (n + size) // 2, used - n, used)
+    before, after = (0, 0) if size == n else (max(0, -used.min()), max(0, used.max() + 1 - size))
     with torch.inference_mode(False):
-        return start, torch.tensor(A[:, (start + np.arange(width)) % n], dtype=dtype, device=device)
+        return int(before), int(after), torch.tensor(A[:, np.arange(-before, size + after) % n], dtype=dtype, device=device)
 
-def _along(x, start, W, dim):
-    "Applies the tile to every window of rows (dim=-2) or columns (dim=-1) of x (B, n, n)."
-    n, (size, width) = x.shape[dim], W.shape
-    if size == n: return W @ x if dim == -2 else x @ W.T
-    if start: x = x.roll(-start, dim)
-    if width > size: x = torch.cat([x, x.narrow(dim, 0, width - size)], dim)
-    x = x.unfold(dim, width, size)
-    return (W @ x.mT.contiguous()).flatten(-3, -2) if dim == -2 else (x.contiguous() @ W.T).flatten(-2)
+def _along(x, before, after, W, dim):
+    "Applies the tile to every window of rows (dim=-2) or of columns (dim=-1) of x (B, n, n)."
+    n, size = x.shape[dim], len(W)
+    if size < n:
+        x = x.unflatten(dim, (n // size, size))
+        neighbours = [x.narrow(dim, size - before, before).roll(1, dim - 1)] if before else []
+        x = torch.cat([*neighbours, x, *([x.narrow(dim, 0, after).roll(-1, dim - 1)] if after else [])], dim)
+    y = W @ x if dim == -2 else x @ W.T
+    return y.flatten(-3, -2) if size < n and dim == -2 else y.flatten(-2) if size < n else y
 
 def _haar(x): # two taps: sums and differences beat any product
     x = 0.5 * x
@@ -82,19 +82,19 @@ def _split(x, name):
     "(B, n, n) -> (B, 4, n/2, n/2): LL, LH, HL, HH, where LH is high along dim -2 (PyWavelets' cH)."
     n = x.shape[-1]
     if name in ('haar', 'db1'): return _haar(x)
-    start, W = _window(name, n, False, x.dtype, x.device)
+    *ends, W = _window(name, n, False, x.dtype, x.device)
     size = len(W)
-    y = _along(_along(x, start, W, -2), start, W, -1).view(-1, n // size, 2, size // 2, n // size, 2, size // 2)
+    y = _along(_along(x, *ends, W, -2), *ends, W, -1).view(-1, n // size, 2, size // 2, n // size, 2, size // 2)
     return y.permute(0, 5, 2, 1, 3, 4, 6).reshape(-1, 4, n // 2, n // 2)
 
 def _merge(bands, name):
     "The transpose, hence the inverse, of `_split`."
     n = 2 * bands.shape[-1]
     if name in ('haar', 'db1'): return _unhaar(bands)
-    start, W = _window(name, n, True, bands.dtype, bands.device)
+    *ends, W = _window(name, n, True, bands.dtype, bands.device)
     size = len(W)
     y = bands.view(-1, 2, 2, n // size, size // 2, n // size, size // 2).permute(0, 3, 2, 4, 5, 1, 6).reshape(-1, n, n)
-    return _along(_along(y, start, W, -2), start, W, -1)
+    return _along(_along(y, *ends, W, -2), *ends, W, -1)
 
 # %% ../nbs/foundations/03_wavelets.ipynb #cfb1fbe6
 class _Step:
