@@ -32,11 +32,12 @@ lab: .venv ## JupyterLab on the notebooks
 
 .venv: $(READY) ## the environment, from requirements.lock
 
-# Built under its final name (scripts hold it) and marked ready last: an interrupted build is begun anew.
+# Marked ready last: an environment whose making was interrupted is made anew, one that is older than the lock is brought up to date.
 $(READY): requirements.lock settings.ini setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11")'
+	@echo "building .venv from requirements.lock, a minute or two"
+	test -e $@ || $(PYTHON) -m venv --clear .venv
 	rm -f $@
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11")'
-	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@

@@ -457,10 +457,10 @@ def failures(rows:list) -> list: # of the ledger
     "The rows whose verdict is not the expected one; what was not run here is none of them."
     return [r for r in rows if r['verdict'] != 'not run here' and r['verdict'] != r['expected']]
 
-# %% ../nbs/foundations/01_claims.ipynb #5478645f
+# %% ../nbs/foundations/01_claims.ipynb #499e49d9
 def _told(row): # the verdict, and what is odd about it
     odd = f' (expected: {row["expected"]})' if failures([row]) else ''
-    return row['verdict'] + odd + (' · stale' if row['stale'] else '')
+    return row['verdict'] + odd + (' · stale' if row['stale'] and row['verdict'] != 'not run here' else '')
 
 def _aligned(rows, widths): # plain text, last column free
     return '\n'.join('  '.join(c.ljust(w) for c, w in zip(r, widths)).rstrip() for r in rows)

@@ -48,13 +48,16 @@ def data(a) -> int:
         print(path)
     return 0
 
-# %% ../nbs/tools/01_cli.ipynb #78991325
+# %% ../nbs/tools/01_cli.ipynb #d6457fd3
 def reproduce(a) -> int:
     "Runs notebooks, prints the ledger, says where the figures are."
     from deepstruct import runner as R
     preset = a.preset or 'laptop'
     done = R.run(a.targets, preset, a.jobs, a.force, a.record, a.out)
     out = os.path.abspath(a.out) if a.out else str(C.project() / 'out' / preset)
+    if a.record and (C.project() / 'nbs/index.ipynb').exists():
+        from deepstruct import site as S
+        S.readme()
     asked = {i for d in done for i in (d['ids'] or d['page'].claims)}
     rows = [r for r in C.ledger(preset, out) if r['id'] in asked]
     if rows: print('\n' + C.table(rows) + '\n')
