@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'VERDICTS', 'CHOICES', 'REQUIRED', 'OPTIONAL', 'TOOLS', 'STYLE', 'COLOURS', 'project', 'package', 'aim',
-           'load_claims', 'of_part', 'inside', 'verdict', 'expected', 'plain_python', 'code_cells', 'called_ids',
-           'scan', 'imports', 'notebook_digest', 'Run', 'plain', 'device', 'start', 'drawn', 'png', 'figure', 'claim',
-           'show_value', 'show_tolerance', 'records', 'ledger', 'figures', 'failures', 'table']
+           'load_claims', 'of_part', 'slack', 'inside', 'verdict', 'expected', 'plain_python', 'code_cells',
+           'called_ids', 'scan', 'imports', 'notebook_digest', 'Run', 'plain', 'device', 'start', 'drawn', 'png',
+           'figure', 'claim', 'show_value', 'show_worst', 'show_tolerance', 'records', 'ledger', 'figures', 'failures',
+           'table']
 
 # %% ../nbs/foundations/01_claims.ipynb #aa96c41a
 import ast, hashlib, importlib.util, io, json, math, os, re, sys, time, tomllib
@@ -93,7 +94,7 @@ def load_claims(path=None # a claims.toml; default: the project's, else the one 
         out[name] = row
     return out
 
-# %% ../nbs/foundations/01_claims.ipynb #81dc1d7c
+# %% ../nbs/foundations/01_claims.ipynb #801d2a18
 def _words(s): return set(re.split(r'[\s,;:=()/|·]+', str(s))) - {''}
 
 def of_part(value, # a number, or {words: number}
@@ -105,18 +106,20 @@ def of_part(value, # a number, or {words: number}
     if not found: raise ValueError(f'nothing is given for the part {part!r}; there is {", ".join(map(str, value))}')
     return value[found[-1]]
 
+def slack(row:dict, x, part:str='') -> float: # 0 or more where the part is inside
+    "How far a value is inside, in units of the bound: the least over the bounds, minus infinity for what is not finite."
+    x = float(x)
+    if not math.isfinite(x): return -math.inf
+    near = of_part(aim(row), part) if set(row['tolerance']) & {'abs', 'rel'} else 0.
+    room = dict(max=lambda b: b - x, min=lambda b: x - b, abs=lambda b: b - abs(x - near), rel=lambda b: b * abs(near) - abs(x - near))
+    bounds = {k: of_part(v, part) for k, v in row['tolerance'].items()}
+    return min(room[k](b) / (abs(b) or 1.) for k, b in bounds.items())
+
 def inside(row:dict, # of claims.toml
            got # number or {part: number}
           ) -> dict: # {part: bool}
     "Which parts of `got` meet every bound of the row."
-    def meets(x, part):
-        x = float(x)
-        tests = dict(max=lambda b, t: x <= b, min=lambda b, t: x >= b,
-                     abs=lambda b, t: abs(x - t) <= b, rel=lambda b, t: abs(x - t) <= b * abs(t))
-        bounds = {k: of_part(v, part) for k, v in row['tolerance'].items()}
-        near = of_part(aim(row), part) if set(bounds) & {'abs', 'rel'} else None
-        return math.isfinite(x) and all(tests[k](b, near) for k, b in bounds.items())
-    return {k: meets(v, k) for k, v in (got if isinstance(got, dict) else {'': got}).items()}
+    return {k: slack(row, v, k) >= 0 for k, v in (got if isinstance(got, dict) else {'': got}).items()}
 
 def verdict(row:dict, got, preset:str) -> str: # one of VERDICTS
     "`not run here` where the preset does not judge or nothing came; else by the row's scale and source."
@@ -129,7 +132,7 @@ def expected(row:dict, preset:str) -> str | None: # the verdict that the row exp
     word = row['expected'].get(preset)
     return 'holds at reduced scale' if word == 'holds' and row['scale'] == 'reduced' else word
 
-# %% ../nbs/foundations/01_claims.ipynb #4b28e064
+# %% ../nbs/foundations/01_claims.ipynb #86f50e62
 TOOLS = {'deepstruct.claims', 'deepstruct.runner', 'deepstruct.cli', 'deepstruct.site'} # change no number
 
 def plain_python(source:str) -> str: # without lines that only IPython reads
@@ -149,7 +152,8 @@ def called_ids(source:str # of a cell
         name = getattr(n.func, 'id', getattr(n.func, 'attr', None)) if isinstance(n, ast.Call) else None
         id = getattr(n.args[0], 'value', None) if name in ('figure', 'claim') and n.args else None
         if isinstance(id, str):
-            out.append((name, id, {k.arg: k.value.value for k in n.keywords if isinstance(k.value, ast.Constant)}))
+            words = dict(zip(('title', 'where') if name == 'figure' else (), n.args[1:])) | {k.arg: k.value for k in n.keywords}
+            out.append((name, id, {k: v.value for k, v in words.items() if isinstance(v, ast.Constant)}))
     return out
 
 # %% ../nbs/foundations/01_claims.ipynb #a4c86b7a
@@ -357,7 +361,7 @@ def _show(picture):
     from IPython.display import Image, display
     if get_ipython(): display(Image(data=picture, format='png'))
 
-# %% ../nbs/foundations/01_claims.ipynb #d6dacb1a
+# %% ../nbs/foundations/01_claims.ipynb #cbcb172f
 def claim(id:str, # a row of claims.toml
           got, # number or {part: number}
           null, # the same statistic where it must fail
@@ -377,24 +381,31 @@ def claim(id:str, # a row of claims.toml
         raise ValueError(f'claim {id!r} could not fail: its null {show_value(null)} is inside {show_tolerance(row)}')
     _write(_run.out / 'claims' / f'{id}.json', _record(id=id, got=got, null=null, n=plain(n), seeds=plain(seeds),
                                                        spread=plain(spread), note=note, verdict=word))
-    line = [id, show_value(got, spread), show_tolerance(row), 'null ' + show_value(null), word, note]
+    line = [id, show_worst(row, got, spread), show_tolerance(row), 'null ' + show_value(null), word, note]
     print(' · '.join(filter(None, line)))
     return word
 
-# %% ../nbs/foundations/01_claims.ipynb #9500e0ed
+# %% ../nbs/foundations/01_claims.ipynb #625ed88e
 def _number(x): return x if isinstance(x, str) else f'{x:.3g}' if isinstance(x, float) else f'{x:,}'
 
 def _plus_minus(spread): return '' if spread is None or isinstance(spread, dict) else f' ± {_number(plain(spread))}'
 
 def show_value(got, # number, text or {part: number}
                spread=None) -> str:
-    "A number with its spread; up to three parts by name, more by their range."
+    "A number with its spread; up to two parts by name, more by their range."
     if got is None: return '–'
     if not isinstance(got, dict): return _number(got) + _plus_minus(spread)
     of = spread if isinstance(spread, dict) else {}
-    if len(got) <= 3: return ', '.join(f'{k} {_number(v)}{_plus_minus(of.get(k))}' for k, v in got.items())
-    low, high = min(got, key=lambda k: float(got[k])), max(got, key=lambda k: float(got[k]))
-    return f'{_number(got[low])} ({low}) to {_number(got[high])} ({high}), {len(got)} parts'
+    if len(got) <= 2: return ', '.join(f'{k} {_number(v)}{_plus_minus(of.get(k))}' for k, v in got.items())
+    low, high = min(got.values(), key=float), max(got.values(), key=float)
+    return f'{_number(low)} to {_number(high)} in {len(got)} parts'
+
+def show_worst(row:dict, # of claims.toml or of the ledger
+               got, spread=None) -> str:
+    "As `show_value`; of many parts the one that is least inside."
+    if not isinstance(got, dict) or len(got) <= 2: return show_value(got, spread)
+    k = min(got, key=lambda k: slack(row, got[k], k))
+    return f'{show_value(got[k], spread.get(k) if isinstance(spread, dict) else None)} ({k}, worst of {len(got)})'
 
 def show_tolerance(row:dict) -> str:
     "The row's bounds in signs."
@@ -457,7 +468,7 @@ def failures(rows:list) -> list: # of the ledger
     "The rows whose verdict is not the expected one; what was not run here is none of them."
     return [r for r in rows if r['verdict'] != 'not run here' and r['verdict'] != r['expected']]
 
-# %% ../nbs/foundations/01_claims.ipynb #499e49d9
+# %% ../nbs/foundations/01_claims.ipynb #fc49e93c
 def _told(row): # the verdict, and what is odd about it
     odd = f' (expected: {row["expected"]})' if failures([row]) else ''
     return row['verdict'] + odd + (' · stale' if row['stale'] and row['verdict'] != 'not run here' else '')
@@ -470,11 +481,11 @@ def table(rows:list, # of the ledger
          ) -> str:
     "The ledger as text: claim, place, the paper's value or the goal, ours, verdict."
     head = ['claim', 'where', 'paper', 'tolerance', 'ours', 'null', 'verdict', 'preset']
-    body = [[r['id'], r['where'], show_value(r['paper_value']), show_tolerance(r), show_value(r['got'], r['spread']),
+    body = [[r['id'], r['where'], show_value(r['paper_value']), show_tolerance(r), show_worst(r, r['got'], r['spread']),
              show_value(r['null']), _told(r), r['preset'] or '–'] for r in rows]
     if not body: return 'no claims'
     if markdown:
         line = lambda cells: '| ' + ' | '.join(c.replace('|', '\\|') for c in cells) + ' |'
         return '\n'.join([line(head), line(['---'] * len(head)), *map(line, body)])
-    text = [[(c if len(c) <= 44 else c[:43] + '…') for c in row] for row in [head] + body]
+    text = [[(c if len(c) <= 60 else c[:59] + '…') for c in row] for row in [head] + body]
     return _aligned(text, [max(len(r[i]) for r in text) for i in range(len(head))])

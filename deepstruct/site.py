@@ -73,7 +73,7 @@ def _reachable(text, page): # links that leave the book keep their words only
         return m[0] if inside else m[1]
     return re.sub(r'(?<!!)\[([^\]]*)\]\(([^)\s]+)\)', link, text)
 
-# %% ../nbs/tools/02_site.ipynb #5c02fe33
+# %% ../nbs/tools/02_site.ipynb #bce655e2
 PARTS = {}
 
 def part(f):
@@ -97,7 +97,7 @@ def gallery(root:str='../', pages:str='') -> str: # Markdown; both are prefixes 
 @part
 def ledger(root:str='../', pages:str='') -> str: # Markdown
     "Every claim with the paper's value or the goal, ours, and the verdict."
-    rows = [[f"`{r['id']}`", r['where'], r['statement'], C.show_value(r['paper_value']), C.show_tolerance(r), C.show_value(r['got'], r['spread']),
+    rows = [[f"`{r['id']}`", r['where'], r['statement'], C.show_value(r['paper_value']), C.show_tolerance(r), C.show_worst(r, r['got'], r['spread']),
              f"**{r['verdict']}**", r['preset'] or '–'] for r in C.ledger()]
     head = ['claim', 'where', 'statement', 'paper', 'tolerance', 'ours', 'verdict', 'preset']
     line = lambda cells: '| ' + ' | '.join(' '.join(c.split()).replace('|', '\\|') for c in cells) + ' |'
