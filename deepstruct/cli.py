@@ -110,14 +110,14 @@ def parser() -> argparse.ArgumentParser:
     s.add_argument('--readme', action='store_true', help='write README.md from nbs/index.ipynb instead')
     return p
 
-# %% ../nbs/tools/01_cli.ipynb #1ac1893b
+# %% ../nbs/tools/01_cli.ipynb #70f1c995
 def main(argv=None # default: the process's arguments
         ) -> int: # exit status: 0 done, 1 something failed or a verdict was not the expected one, 2 cannot be asked
     "The console script."
     try:
         args = parser().parse_args(argv)
         return args.run(args)
-    except (ValueError, OSError, LookupError, ImportError) as e:
+    except (ValueError, OSError, LookupError, ImportError, RuntimeError) as e:
         if isinstance(e, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return 0

@@ -192,7 +192,7 @@ def _claims_page(rows): # every claim in full
         out.append(f"## {r['id']}\n\n" + '\n'.join(f'- **{k}**: {v}' for k, v in facts.items()))
     return '\n\n'.join(out)
 
-# %% ../nbs/tools/02_site.ipynb #85c65ed6
+# %% ../nbs/tools/02_site.ipynb #be83f6a5
 def source(folder, # to be filled
            out=None) -> Path: # Sphinx's source folder
     "Writes the pages, pictures and settings that Sphinx reads."
@@ -224,8 +224,9 @@ def build(to=None # default: _site/ of the checkout
     "Builds the site; RuntimeError where Sphinx fails."
     from sphinx.cmd.build import build_main
     work, to = C.project() / 'build/site', Path(to or C.project() / '_site')
-    shutil.rmtree(to, ignore_errors=True)
-    status = build_main(['-q', '-b', 'html', '-d', str(work / 'doctrees'), str(source(work / 'source')), str(to)])
+    shutil.rmtree(work, ignore_errors=True)
+    status = build_main(['-q', '-b', 'html', '-d', str(work / 'doctrees'), str(source(work / 'source')), str(work / 'html')])
     if status: raise RuntimeError(f'sphinx ended with status {status}')
-    shutil.rmtree(to / 'jupyter_execute', ignore_errors=True)
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.move(work / 'html', to)
     return to / 'index.html'
