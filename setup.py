@@ -1,9 +1,12 @@
-"""Packaging: every field is read from settings.ini."""
+"""Packaging: every field is read from settings.ini; data/ travels in the wheel as deepstruct/_data."""
 import shlex
+import shutil
 from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.build_py import build_py
 
 root = Path(__file__).parent
 cfg = ConfigParser(delimiters=['='])
@@ -11,7 +14,32 @@ cfg.read(root / 'settings.ini', encoding='utf-8')
 cfg = cfg['DEFAULT']
 readme = root / 'README.md'
 
+
+class WithData(build_py):
+    """Copies what the library itself needs of data/: claims, embedded data, what was recorded."""
+    def run(self):
+        super().run()
+        if getattr(self, 'editable_mode', False): return
+        for path in [*(root / 'data').glob('*.*'), *(root / 'data').glob('results/*/*.json')]:
+            to = Path(self.build_lib) / 'deepstruct' / '_data' / path.relative_to(root / 'data')
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to)
+
+
+
+class WithData(build_py):
+    """The wheel carries what the library reads of data/: claims and the embedded images, as deepstruct/_data/."""
+    def run(self):
+        super().run()
+        if getattr(self, 'editable_mode', False): return
+        for f in [*root.glob('data/*.toml'), *root.glob('data/*.xz')]:
+            target = Path(self.build_lib) / 'deepstruct' / '_data' / f.name
+            self.mkpath(str(target.parent))
+            self.copy_file(str(f), str(target))
+
+
 setup(
+    cmdclass={'build_py': WithData},
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],
     author=cfg['author'], author_email=cfg['author_email'], url=cfg['git_url'], license=cfg['license'].upper(),
     long_description=readme.read_text(encoding='utf-8') if readme.exists() else '', long_description_content_type='text/markdown',
@@ -20,5 +48,5 @@ setup(
     packages=find_packages(include=['deepstruct*']),
     install_requires=shlex.split(cfg['requirements']), extras_require={'dev': shlex.split(cfg['dev_requirements'])},
     entry_points={'console_scripts': cfg['console_scripts'].split('\n'), 'nbdev': ['deepstruct=deepstruct._modidx:d']},
-    zip_safe=False,
+    cmdclass={'build_py': WithData}, zip_safe=False,
 )
