@@ -433,7 +433,7 @@ def records(kind:str, # 'figures' or 'claims'
         found |= {r['id']: r for r in json.loads(path.read_text(encoding='utf-8'))} if path.exists() else {}
     return found
 
-# %% ../nbs/foundations/01_claims.ipynb #734dad32
+# %% ../nbs/foundations/01_claims.ipynb #b8cef9c7
 def ledger(preset:str|None=None, # default: for each claim the largest recorded one
            out=None, # a run's folder; default: what is committed
            table=None # default: the project's claims.toml
@@ -456,7 +456,8 @@ def ledger(preset:str|None=None, # default: for each claim the largest recorded 
 def figures(preset:str|None=None, out=None) -> list: # one row for each figure, in the order of the notebooks
     "id, paper, where, title, notebook, png, preset and seconds; png is None where nothing was drawn."
     got, root, rows = records('figures', preset, out), project() or Path('.'), []
-    for id, row in scan()['figure'].items():
+    told = {id: {k: r[k] for k in ('id', 'paper', 'where', 'title', 'notebook')} for id, r in got.items()}
+    for id, row in (scan()['figure'] if project() else told).items():
         r = got.get(id, {})
         path = (Path(out) if out else root / 'data' / 'results' / str(r.get('preset'))) / 'figures' / f'{id}.png'
         name = path.resolve().relative_to(root).as_posix() if path.resolve().is_relative_to(root) else str(path)
