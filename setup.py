@@ -6,7 +6,6 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
-from setuptools.command.build_py import build_py
 
 root = Path(__file__).parent
 cfg = ConfigParser(delimiters=['='])
@@ -27,19 +26,7 @@ class WithData(build_py):
 
 
 
-class WithData(build_py):
-    """The wheel carries what the library reads of data/: claims and the embedded images, as deepstruct/_data/."""
-    def run(self):
-        super().run()
-        if getattr(self, 'editable_mode', False): return
-        for f in [*root.glob('data/*.toml'), *root.glob('data/*.xz')]:
-            target = Path(self.build_lib) / 'deepstruct' / '_data' / f.name
-            self.mkpath(str(target.parent))
-            self.copy_file(str(f), str(target))
-
-
 setup(
-    cmdclass={'build_py': WithData},
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],
     author=cfg['author'], author_email=cfg['author_email'], url=cfg['git_url'], license=cfg['license'].upper(),
     long_description=readme.read_text(encoding='utf-8') if readme.exists() else '', long_description_content_type='text/markdown',
