@@ -73,7 +73,7 @@ def _reachable(text, page): # links that leave the book keep their words only
         return m[0] if inside else m[1]
     return re.sub(r'(?<!!)\[([^\]]*)\]\(([^)\s]+)\)', link, text)
 
-# %% ../nbs/tools/02_site.ipynb #bce655e2
+# %% ../nbs/tools/02_site.ipynb #87c6c07e
 PARTS = {}
 
 def part(f):
@@ -107,13 +107,12 @@ def ledger(root:str='../', pages:str='') -> str: # Markdown
 @part
 def datasets(root:str='../', pages:str='') -> str: # Markdown
     "The data, with origin and licence."
-    try: from deepstruct.data import list_data
-    except ImportError: return ''
+    from deepstruct.data import list_data
     head = ['name', 'source', 'licence', 'size']
     line = lambda cells: '| ' + ' | '.join(str(c) for c in cells) + ' |'
     return '\n'.join([line(head), line(['---'] * 4), *(line([r.get(k) or '–' for k in head]) for r in list_data())])
 
-# %% ../nbs/tools/02_site.ipynb #f2ef06fd
+# %% ../nbs/tools/02_site.ipynb #78b04d5a
 def readme_text() -> str:
     "README.md as it should be now."
     root, out = C.project(), []
@@ -125,7 +124,7 @@ def readme_text() -> str:
             out.append(part(root='', pages='nbs/') if part else f'```python\n{re.sub(r"^#[|].*", "", s, flags=re.M).strip()}\n```')
         else: out.append(re.sub(r'\]\((?!https?:|#|\.\./)([^)]+)\)', r'](nbs/\1)', s).replace('](../', ']('))
     note = '<!-- Made from nbs/index.ipynb and data/results by `make readme`: edit the notebook. -->'
-    return '\n\n'.join([note, *map(str.strip, out)]) + '\n'
+    return '\n\n'.join([note, *map(str.strip, out)]).replace('\n```\n\n```python\n', '\n\n') + '\n'
 
 def readme() -> Path:
     "Writes README.md."
