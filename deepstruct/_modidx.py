@@ -422,5 +422,6 @@ d = { 'settings': { 'branch': 'main',
                                                                             'deepstruct/wavelets.py'),
                                      'deepstruct.wavelets.packets': ('foundations/wavelets.html#packets', 'deepstruct/wavelets.py'),
                                      'deepstruct.wavelets.pyramid': ('foundations/wavelets.html#pyramid', 'deepstruct/wavelets.py'),
+                                     'deepstruct.wavelets.speed_ratio': ('foundations/wavelets.html#speed_ratio', 'deepstruct/wavelets.py'),
                                      'deepstruct.wavelets.step_matrix': ( 'foundations/wavelets.html#step_matrix',
                                                                           'deepstruct/wavelets.py')}}}

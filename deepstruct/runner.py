@@ -6,8 +6,8 @@
 __all__ = ['FOLDERS', 'CHANGES', 'Page', 'pages', 'select', 'needed', 'stamp_digest', 'last_run', 'is_fresh', 'expected_seconds',
            'threads', 'environment', 'say', 'prepared', 'parameters', 'run_page', 'record', 'outputs_into', 'run']
 
-# %% ../nbs/tools/00_runner.ipynb #5756d8d2
-import ast, difflib, hashlib, json, logging, multiprocessing, os, shutil, signal, sys, threading, time
+# %% ../nbs/tools/00_runner.ipynb #c1d6cc59
+import ast, difflib, hashlib, json, logging, multiprocessing, os, shutil, signal, sys, tempfile, threading, time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -230,7 +230,7 @@ def parameters(page, preset, seed=None) -> dict: # what papermill injects
     if lost := set(asked) - declared: raise ValueError(f'{page.key} declares no parameter {", ".join(sorted(lost))}; tag one cell `parameters`')
     return asked
 
-# %% ../nbs/tools/00_runner.ipynb #f73ce982
+# %% ../nbs/tools/00_runner.ipynb #1e9f279d
 def _execute(page, out, preset, seed, ids, tell): # -> the executed notebook; raises what the notebook raised
     import papermill
     from traitlets.config import Config
@@ -243,13 +243,16 @@ def _execute(page, out, preset, seed, ids, tell): # -> the executed notebook; ra
             tell(id, time.time() - begun)
     final.parent.mkdir(parents=True, exist_ok=True)
     part, failed = final.with_name(f'.{final.name}'), final.with_suffix('.failed.ipynb')
+    sockets = tempfile.mkdtemp(prefix='deepstruct-') # one folder for each kernel: names of sockets are short and counted
+    kernel = Config({'KernelManager': {'transport': 'ipc', 'ip': f'{sockets}/k'}})
     try:
         papermill.execute_notebook(prepared(page, ids), str(part), parameters(page, preset, seed), kernel_name='python3',
                                    cwd=str(page.path.parent), progress_bar=False, request_save_on_cell_execute=False,
-                                   on_cell_start=cell, config=Config({'KernelManager': {'transport': 'ipc'}}))
+                                   on_cell_start=cell, config=kernel)
         failed.unlink(missing_ok=True)
         os.replace(part, final)
     finally:
+        shutil.rmtree(sockets, ignore_errors=True)
         if part.exists(): os.replace(part, failed)
     return final
 
