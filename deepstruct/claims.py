@@ -325,7 +325,7 @@ def png(fig, # a matplotlib figure
     raise ValueError(f'the picture takes {len(best) // 1000} kB; expected at most {limit // 1000}: '
                      'draw fewer points or smaller panels, or say pictures=True')
 
-# %% ../nbs/foundations/01_claims.ipynb #1ca150df
+# %% ../nbs/foundations/01_claims.ipynb #62fe5b64
 @contextmanager
 def figure(id:str, # such as 'cslc.spectrum'
            title:str='', # one line
@@ -351,7 +351,7 @@ def _save_figure(id, title, where, picture, arrays, np):
     base = _run.out / 'figures'
     with atomic(base / f'{id}.npz') as tmp, open(tmp, 'wb') as f: np.savez_compressed(f, **arrays)
     with atomic(base / f'{id}.png') as tmp: tmp.write_bytes(picture)
-    versions = {p: metadata.version(p) for p in ('numpy', 'scipy', 'torch', 'matplotlib', 'PyWavelets')}
+    versions = {p: metadata.version(p).split('+')[0] for p in ('numpy', 'scipy', 'torch', 'matplotlib', 'PyWavelets')}
     _write(base / f'{id}.json', _record(id=id, title=title, where=where, parameters=_run.parameters, data=_run.data,
                                         versions={'python': sys.version.split()[0], **versions}))
 

@@ -11,7 +11,7 @@ def files(home):
 
 
 def test_export_and_clean_change_nothing(root, tmp_path):
-    for d in ('nbs', 'deepstruct'): shutil.copytree(root / d, tmp_path / d, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', '*.nb.txt'))
+    for d in ('nbs', 'deepstruct'): shutil.copytree(root / d, tmp_path / d, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', '*.nb.txt', 'kernel-ipc*'))
     for f in ('settings.ini', 'setup.py'): shutil.copy(root / f, tmp_path)
     before = files(tmp_path)
     for command in ('nbdev_export', 'nbdev_clean'): subprocess.run([str(Path(sys.executable).parent / command)], cwd=tmp_path, check=True)
