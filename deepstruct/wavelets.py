@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['WAVELETS', 'check_wavelet', 'step_matrix', 'Octave', 'pyramid', 'inverse_pyramid', 'packet_matrix', 'packets',
-           'inverse_packets', 'HalfOctave']
+           'inverse_packets', 'HalfOctave', 'speed_ratio']
 
-# %% ../nbs/foundations/03_wavelets.ipynb #0009096e
-import functools, math
+# %% ../nbs/foundations/03_wavelets.ipynb #60e54243
+import functools, math, time, warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,7 +157,7 @@ class Octave(_Step):
     def _side(self, low): return 2 * low.shape[-1]
     def _lines(self, n): G = step_matrix(self.name, n)[:n // 2]; return np.eye(n), G.T @ G
 
-# %% ../nbs/foundations/03_wavelets.ipynb #2b55f836
+# %% ../nbs/foundations/03_wavelets.ipynb #68e646e2
 def pyramid(x:Tensor, # (B, 1, n, n), finite
             wavelet:str, # its name
             depth:int # J; 2^J divides n
@@ -166,6 +166,8 @@ def pyramid(x:Tensor, # (B, 1, n, n), finite
     step, details = Octave(wavelet), []
     if depth < 0: raise ValueError(f'depth is {depth}; expected a non-negative integer')
     if not torch.isfinite(_band(x, 'x', 1, 2**depth).sum()): check_fields(x)
+    part = max(1, 2**18 // max(1, x[0].numel())) if x.device.type == 'cpu' and len(x) else len(x) # what a processor's cache holds
+    if len(x) > part: return [torch.cat(b) for b in zip(*(pyramid(y, wavelet, depth) for y in x.split(part)))]
     for _ in range(depth):
         x, detail = step.analysis(x)
         details.append(detail)
@@ -262,3 +264,21 @@ class HalfOctave(_Step):
         U = packet_matrix(self.name, n, 2)
         keep = lambda k: U[:k * n // 4].T @ U[:k * n // 4]
         return (np.eye(n), keep(3)) if self.step == 1 else (keep(3), keep(2))
+
+# %% ../nbs/foundations/03_wavelets.ipynb #0cef2163
+def speed_ratio(wavelet:str='db4', # its name
+                dtype:torch.dtype=torch.float32,
+                repeat:int=15 # runs of each, in turn
+               ) -> float: # above 1 where `pyramid` is faster than `pywt.wavedec2`
+    "Processor time of PyWavelets over ours, on one thread: 64 images of 128x128, 5 octaves."
+    threads, x = torch.get_num_threads(), torch.randn(64, 1, 128, 128, dtype=dtype)
+    ours, theirs = lambda: pyramid(x, wavelet, 5), lambda: pywt.wavedec2(x[:, 0].numpy(), wavelet, 'periodization', 5)
+    def seconds(f): start = time.process_time(); f(); return time.process_time() - start
+    torch.set_num_threads(1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore') # PyWavelets warns where a filter is longer than the coarsest grid
+            runs = [(seconds(theirs), seconds(ours)) for _ in range(repeat)]
+    finally: torch.set_num_threads(threads)
+    a, b = map(min, zip(*runs))
+    return a / b
