@@ -230,7 +230,7 @@ def parameters(page, preset, seed=None) -> dict: # what papermill injects
     if lost := set(asked) - declared: raise ValueError(f'{page.key} declares no parameter {", ".join(sorted(lost))}; tag one cell `parameters`')
     return asked
 
-# %% ../nbs/tools/00_runner.ipynb #1e9f279d
+# %% ../nbs/tools/00_runner.ipynb #4f01965f
 def _execute(page, out, preset, seed, ids, tell): # -> the executed notebook; raises what the notebook raised
     import papermill
     from traitlets.config import Config
@@ -248,7 +248,7 @@ def _execute(page, out, preset, seed, ids, tell): # -> the executed notebook; ra
     try:
         papermill.execute_notebook(prepared(page, ids), str(part), parameters(page, preset, seed), kernel_name='python3',
                                    cwd=str(page.path.parent), progress_bar=False, request_save_on_cell_execute=False,
-                                   on_cell_start=cell, config=kernel)
+                                   on_cell_start=cell, config=kernel, extra_arguments=['--log-level=50'])
         failed.unlink(missing_ok=True)
         os.replace(part, final)
     finally:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+import deepstruct.core  # noqa: F401  finds its root before a test moves $DEEPSTRUCT_ROOT
+
 sys.path.insert(0, str(Path(__file__).parent))
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault('DEEPSTRUCT_QUIET', '1')
