@@ -47,7 +47,7 @@ class Phi4:
         "$v''(x)$, the diagonal that the Hessian adds to beta times the Laplacian."
         return 12 * x**2 - 2 * (1 + 2 * self.beta)
 
-# %% ../nbs/foundations/04_fields.ipynb #002fccc7
+# %% ../nbs/foundations/04_fields.ipynb #c27261f4
 def autocorrelation(series # (chains, T) or (T,), stationary
                    ) -> np.ndarray: # (T,), rho(0) = 1
     "Autocorrelation averaged over chains, about the mean of all of them; ValueError when it is not finite or does not move."
@@ -61,12 +61,12 @@ def autocorrelation(series # (chains, T) or (T,), stationary
     return c / c[0]
 
 def autocorrelation_time(series, # (chains, T) or (T,), stationary
-                         c:float=5. # Sokal's window: sum up to the first W >= c tau
+                         c:float=5. # Sokal's window: sum up to the first W >= c max(1, tau)
                         ) -> tuple: # tau, its standard error; in steps, 1/2 when independent
     r"Integrated autocorrelation time $\tau=\frac12+\sum_{t=1}^W\rho(t)$."
     rho = autocorrelation(series)
     taus = 0.5 + np.cumsum(rho[1:])
-    inside = np.flatnonzero(np.arange(1, len(rho)) >= c * taus)
+    inside = np.flatnonzero(np.arange(1, len(rho)) >= c * np.maximum(1, taus)) # never shorter than c, for series that alternate
     W = int(inside[0]) + 1 if len(inside) else len(taus)
     tau = float(taus[W - 1])
     return tau, abs(tau) * math.sqrt(2 * (2 * W + 1) / np.size(series))

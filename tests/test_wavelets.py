@@ -9,6 +9,7 @@ from deepstruct.wavelets import WAVELETS, HalfOctave, Octave, check_wavelet, inv
 
 pytestmark = pytest.mark.filterwarnings('ignore:Level value')
 SOME = ('haar', 'db2', 'db4', 'sym8', 'coif5', 'db38')
+torch.set_num_threads(1)
 
 
 def field(n, batch=3, dtype=torch.float64, seed=0):
