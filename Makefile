@@ -6,7 +6,7 @@ JOBS ?= 1
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help reproduce test site readme lab clean .venv
+.PHONY: help reproduce test test-notebooks site readme lab clean .venv
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -16,10 +16,12 @@ help: ## what there is
 reproduce: .venv ## run every notebook, or TARGET, and print the ledger of claims
 	$(BIN)/deepstruct reproduce $(TARGET) --preset $(PRESET) --jobs $(JOBS)
 
-test: .venv ## library notebooks as tests, every notebook at smoke, pytest
+test: test-notebooks ## library notebooks as tests, every notebook at smoke, pytest
+	$(BIN)/python -m pytest -q tests
+
+test-notebooks: .venv
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --skip_file_re '^(paper_|[_.])'
 	$(BIN)/deepstruct reproduce --preset smoke --jobs 2
-	$(BIN)/python -m pytest -q tests
 
 site: .venv ## the searchable, offline site, in _site/
 	$(BIN)/deepstruct site
