@@ -94,7 +94,7 @@ def load_claims(path=None # a claims.toml; default: the project's, else the one 
         out[name] = row
     return out
 
-# %% ../nbs/foundations/01_claims.ipynb #801d2a18
+# %% ../nbs/foundations/01_claims.ipynb #95116d9e
 def _words(s): return set(re.split(r'[\s,;:=()/|·]+', str(s))) - {''}
 
 def of_part(value, # a number, or {words: number}
@@ -111,7 +111,8 @@ def slack(row:dict, x, part:str='') -> float: # 0 or more where the part is insi
     x = float(x)
     if not math.isfinite(x): return -math.inf
     near = of_part(aim(row), part) if set(row['tolerance']) & {'abs', 'rel'} else 0.
-    room = dict(max=lambda b: b - x, min=lambda b: x - b, abs=lambda b: b - abs(x - near), rel=lambda b: b * abs(near) - abs(x - near))
+    room = dict(max=lambda b: b - x, min=lambda b: x - b,
+                abs=lambda b: b - abs(x - near), rel=lambda b: b * abs(near) - abs(x - near))
     bounds = {k: of_part(v, part) for k, v in row['tolerance'].items()}
     return min(room[k](b) / (abs(b) or 1.) for k, b in bounds.items())
 
@@ -132,7 +133,7 @@ def expected(row:dict, preset:str) -> str | None: # the verdict that the row exp
     word = row['expected'].get(preset)
     return 'holds at reduced scale' if word == 'holds' and row['scale'] == 'reduced' else word
 
-# %% ../nbs/foundations/01_claims.ipynb #86f50e62
+# %% ../nbs/foundations/01_claims.ipynb #a32a5e55
 TOOLS = {'deepstruct.claims', 'deepstruct.runner', 'deepstruct.cli', 'deepstruct.site'} # change no number
 
 def plain_python(source:str) -> str: # without lines that only IPython reads
@@ -152,14 +153,15 @@ def called_ids(source:str # of a cell
         name = getattr(n.func, 'id', getattr(n.func, 'attr', None)) if isinstance(n, ast.Call) else None
         id = getattr(n.args[0], 'value', None) if name in ('figure', 'claim') and n.args else None
         if isinstance(id, str):
-            words = dict(zip(('title', 'where') if name == 'figure' else (), n.args[1:])) | {k.arg: k.value for k in n.keywords}
+            places = ('title', 'where') if name == 'figure' else ()
+            words = dict(zip(places, n.args[1:])) | {k.arg: k.value for k in n.keywords}
             out.append((name, id, {k: v.value for k, v in words.items() if isinstance(v, ast.Constant)}))
     return out
 
-# %% ../nbs/foundations/01_claims.ipynb #a4c86b7a
+# %% ../nbs/foundations/01_claims.ipynb #45cb6a92
 def scan(root=None # a checkout; default the project
         ) -> dict: # {'figure' or 'claim': {id: dict(id, paper, where, title, notebook)}}
-    "Every figure and claim of the paper notebooks, in the order of the pages; ValueError where an id stands in two notebooks."
+    "Every figure and claim of the paper notebooks, in their order; ValueError where an id stands in two notebooks."
     out, root = {'figure': {}, 'claim': {}}, Path(root or project() or '.')
     for path in sorted((root / 'nbs').glob('*/paper_*.ipynb')):
         nb, paper = path.relative_to(root).as_posix(), path.stem.removeprefix('paper_')
@@ -325,7 +327,7 @@ def png(fig, # a matplotlib figure
     raise ValueError(f'the picture takes {len(best) // 1000} kB; expected at most {limit // 1000}: '
                      'draw fewer points or smaller panels, or say pictures=True')
 
-# %% ../nbs/foundations/01_claims.ipynb #62fe5b64
+# %% ../nbs/foundations/01_claims.ipynb #a85d0efc
 @contextmanager
 def figure(id:str, # such as 'cslc.spectrum'
            title:str='', # one line
@@ -333,7 +335,7 @@ def figure(id:str, # such as 'cslc.spectrum'
            size:tuple=(6., 3.6), # inches, at 100 dots an inch
            rows:int=1, cols:int=1, # of axes: fig.axes has rows*cols of them
            pictures:bool=False): # photographs or fields: 250 kB in place of 80
-    "Yields a figure; saves PNG, arrays and provenance under the run's folder, and shows it once. Outside a run it only shows."
+    "Yields a figure; saves picture, arrays and provenance, and shows it once. Outside a run it only shows."
     import numpy as np
     from cycler import cycler
     from matplotlib import rc_context
@@ -433,14 +435,15 @@ def records(kind:str, # 'figures' or 'claims'
         found |= {r['id']: r for r in json.loads(path.read_text(encoding='utf-8'))} if path.exists() else {}
     return found
 
-# %% ../nbs/foundations/01_claims.ipynb #b8cef9c7
+# %% ../nbs/foundations/01_claims.ipynb #11d4442d
 def ledger(preset:str|None=None, # default: for each claim the largest recorded one
            out=None, # a run's folder; default: what is committed
            table=None # default: the project's claims.toml
           ) -> list: # one row for each claim, in the order of claims.toml
     "What is said, what came, and the verdict; `stale` where the code has changed since."
     got, where = records('claims', preset, out), scan()['claim']
-    now = lru_cache(None)(lambda nb: notebook_digest(project() / nb) if project() and (project() / nb).exists() else None)
+    here = lambda nb: project() and nb and (project() / nb).exists()
+    now = lru_cache(None)(lambda nb: notebook_digest(project() / nb) if here(nb) else None)
     rows = []
     for id, row in load_claims(table).items():
         r = got.get(id, {})

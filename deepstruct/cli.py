@@ -48,7 +48,7 @@ def data(a) -> int:
         print(path)
     return 0
 
-# %% ../nbs/tools/01_cli.ipynb #d6457fd3
+# %% ../nbs/tools/01_cli.ipynb #5ee47dcb
 def reproduce(a) -> int:
     "Runs notebooks, prints the ledger, says where the figures are."
     from deepstruct import runner as R
@@ -63,7 +63,8 @@ def reproduce(a) -> int:
     if rows: print('\n' + C.table(rows) + '\n')
     n = {s: sum(d['status'] == s for d in done) for s in ('ran', 'unchanged', 'failed')}
     drawn = sum(bool(f['png']) for f in C.figures(preset, out))
-    print(f'{n["ran"]} ran, {n["unchanged"]} unchanged, {n["failed"]} failed · {drawn} figures in {os.path.join(out, "figures")}')
+    ended = ', '.join(f'{v} {k}' for k, v in n.items())
+    print(f'{ended} · {drawn} figures in {os.path.join(out, "figures")}')
     wrong = C.failures(rows)
     for d in done:
         if d['status'] == 'failed': print(f'deepstruct: {d["page"].key} failed: {d["error"]}', file=sys.stderr)
@@ -76,7 +77,7 @@ def site(a) -> int:
     print(S.readme() if a.readme else S.build())
     return 0
 
-# %% ../nbs/tools/01_cli.ipynb #9ef1d45c
+# %% ../nbs/tools/01_cli.ipynb #9b08bd91
 class _Parser(argparse.ArgumentParser):
     def error(self, message): raise ValueError(f'{message}; `{self.prog} --help` shows how')
 
@@ -95,7 +96,8 @@ def parser() -> argparse.ArgumentParser:
     reads(command('list', list_, 'figures and claims, with their sources'))
     reads(command('claims', claims, 'what is claimed, what came out, and the verdicts'))
     s = command('reproduce', reproduce, 'run notebooks in fresh kernels and judge their claims')
-    s.add_argument('targets', nargs='*', metavar='TARGET', help='a chapter, paper, notebook, figure or claim; default: everything')
+    s.add_argument('targets', nargs='*', metavar='TARGET',
+                   help='a chapter, paper, notebook, figure or claim; default: everything')
     s.add_argument('--preset', metavar='P', help=f'{", ".join(C.PRESETS)}; default: laptop')
     s.add_argument('--jobs', type=int, default=1, metavar='N', help='notebooks side by side; default: 1')
     s.add_argument('--force', action='store_true', help='run what has not changed, compute what is cached')

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import claims as C
 
-# %% ../nbs/tools/00_runner.ipynb #60f7bd6a
+# %% ../nbs/tools/00_runner.ipynb #fb404c41
 FOLDERS = ('foundations', 'log_concavity', 'wavelet_diffusion', 'phase_collapse', 'rainbow', 'tools', '')
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ def pages(root=None # a checkout; default: the project
         chapter = path.parent.relative_to(root / 'nbs').as_posix().strip('.')
         mine = [tuple(i for i, r in ids[k].items() if root / r['notebook'] == path) for k in ('figure', 'claim')]
         found.append(Page(path, chapter, *mine))
-    rank = lambda p: (FOLDERS.index(p.chapter) if p.chapter in FOLDERS else len(FOLDERS) - 2, p.chapter, p.paper is not None, p.name)
-    return sorted(found, key=rank)
+    place = lambda c: FOLDERS.index(c) if c in FOLDERS else len(FOLDERS) - 2
+    return sorted(found, key=lambda p: (place(p.chapter), p.chapter, p.paper is not None, p.name))
 
-# %% ../nbs/tools/00_runner.ipynb #9c96f033
+# %% ../nbs/tools/00_runner.ipynb #b1c9f5d8
 def select(targets, # chapters, papers, notebooks, figure or claim ids; none: everything
            book:list # of Page
           ) -> list: # [(page, ids)], where no ids mean the whole page
@@ -62,86 +62,107 @@ def select(targets, # chapters, papers, notebooks, figure or claim ids; none: ev
 def _no_target(target, book):
     names = {w for p in book for w in (p.chapter, p.paper, p.name, *p.figures, *p.claims) if w}
     near = difflib.get_close_matches(target, names, 3, .4)
-    return f'nothing is called {target!r}; ' + (f'did you mean {", ".join(near)}?' if near else '`deepstruct list` shows what there is')
+    hint = f'did you mean {", ".join(near)}?' if near else '`deepstruct list` shows what there is'
+    return f'nothing is called {target!r}; {hint}'
 
-# %% ../nbs/tools/00_runner.ipynb #3e0d9f10
-class _Names(ast.NodeVisitor):
-    "What a cell reads before it binds it, what functions in it read later, what it binds surely, and what it may change."
+# %% ../nbs/tools/00_runner.ipynb #12e1228f
+CHANGES = {'fit', 'train', 'update', 'append', 'extend', 'add', 'step', 'load_state_dict', 'setdefault', 'pop'}
+
+class _Scope(ast.NodeVisitor):
+    "What a cell reads before it binds it, what functions in it read later, what it binds surely, what it may change."
     def __init__(self, source):
-        self.needs, self.late, self.binds, self.changes = set(), set(), set(), set()
-        self.unsure = 0
+        self.needs, self.late, self.binds, self.changes, self.unsure = set(), set(), set(), set(), 0
         for statement in ast.parse(source).body: self.visit(statement)
         self.late -= self.binds
 
     def bind(self, name): (self.changes if self.unsure else self.binds).add(name)
-    def change(self, node):
-        while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call, ast.Starred)): node = getattr(node, 'value', None) or getattr(node, 'func', None)
-        if isinstance(node, ast.Name) and node.id not in self.binds: self.changes.add(node.id); self.needs.add(node.id)
-    def visit_all(self, *nodes):
+
+    def change(self, node): # x in x.a = ..., x[i] = ..., x.fit(...)
+        while not isinstance(node, ast.Name):
+            node = getattr(node, 'value', None) or getattr(node, 'func', None)
+            if not isinstance(node, ast.AST): return
+        if node.id not in self.binds: self.changes.add(node.id); self.needs.add(node.id)
+
+    def each(self, *nodes): # visits them in this order
         for n in nodes:
             for m in n if isinstance(n, list) else [n]:
                 if m is not None: self.visit(m)
 
+# %% ../nbs/tools/00_runner.ipynb #7a1a8a81
+class _Statements(_Scope):
+    "Assignments, imports, and calls that change what they are called on."
     def visit_Name(self, n):
         if isinstance(n.ctx, ast.Store): self.bind(n.id)
         elif n.id not in self.binds: self.needs.add(n.id)
+
     def visit_Import(self, n):
         for a in n.names: self.bind(a.asname or a.name.split('.')[0])
     visit_ImportFrom = visit_Import
-    def visit_Assign(self, n):
-        self.calls(n.value)
-        self.visit_all(n.value, n.targets)
-    def visit_AnnAssign(self, n): self.visit_all(n.value, n.target)
+
+    def visit_Assign(self, n): # y = model.fit(x) changes the model
+        f = n.value.func if isinstance(n.value, ast.Call) else None
+        if isinstance(f, ast.Attribute) and (f.attr in CHANGES or f.attr.endswith('_')): self.change(f)
+        self.each(n.value, n.targets)
+
+    def visit_Expr(self, n): # a result that is thrown away was wanted for its effect
+        if isinstance(n.value, ast.Call) and isinstance(n.value.func, ast.Attribute): self.change(n.value.func)
+        self.visit(n.value)
+
+    def visit_AnnAssign(self, n): self.each(n.value, n.target)
     def visit_AugAssign(self, n): self.visit(n.value); self.change(n.target)
-    def visit_Attribute(self, n): self.change(n) if isinstance(n.ctx, ast.Store) else self.generic_visit(n)
-    def visit_Subscript(self, n):
+
+    def visit_Attribute(self, n):
         if isinstance(n.ctx, ast.Store): self.change(n)
         self.generic_visit(n)
+    visit_Subscript = visit_Attribute
 
-# %% ../nbs/tools/00_runner.ipynb #1576866a
-CHANGES = {'fit', 'train', 'update', 'append', 'extend', 'add', 'step', 'load_state_dict', 'setdefault', 'pop'}
+# %% ../nbs/tools/00_runner.ipynb #ed8bd82d
+def _named(nodes, kind, field): return {getattr(m, field) for b in nodes for m in ast.walk(b) if isinstance(m, kind)}
 
-def _visit_Expr(self, n): # a result that is thrown away was wanted for its effect
-    if isinstance(n.value, ast.Call) and isinstance(n.value.func, ast.Attribute): self.change(n.value.func)
-    self.visit(n.value)
-def _calls(self, value): # y = model.fit(x) changes the model
-    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and (value.func.attr in CHANGES or value.func.attr.endswith('_')): self.change(value.func)
-def _visit_For(self, n): self.visit_all(n.iter, n.target, n.body, n.orelse)
-def _visit_unsure(self, n): # what stands under a condition may not happen
-    self.unsure += 1
-    self.generic_visit(n)
-    self.unsure -= 1
-def _visit_comprehension(self, n): # its variables stay inside
-    before = set(self.binds)
-    for g in n.generators: self.visit_all(g.iter); self.binds |= {m.id for m in ast.walk(g.target) if isinstance(m, ast.Name)}; self.visit_all(g.ifs)
-    self.visit_all(*([n.key, n.value] if isinstance(n, ast.DictComp) else [n.elt]))
-    self.binds = before
-def _visit_function(self, n): # its body runs when it is called
-    self.visit_all(getattr(n, 'decorator_list', []), n.args.defaults, [d for d in n.args.kw_defaults if d])
-    body = n.body if isinstance(n.body, list) else [n.body]
-    inner = [m for b in body for m in ast.walk(b)]
-    own = {m.arg for m in ast.walk(n.args) if isinstance(m, ast.arg)} | {m.id for m in inner if isinstance(m, ast.Name) and isinstance(m.ctx, ast.Store)}
-    own |= {m.arg for m in inner if isinstance(m, ast.arg)} | {m.name for m in inner if isinstance(m, (ast.FunctionDef, ast.ClassDef))}
-    self.late |= {m.id for m in inner if isinstance(m, ast.Name) and isinstance(m.ctx, ast.Load)} - own
-    if hasattr(n, 'name'): self.bind(n.name)
-def _visit_ClassDef(self, n):
-    before = set(self.binds)
-    self.visit_all(n.decorator_list, n.bases, n.body)
-    self.binds = before
-    self.bind(n.name)
+class _Names(_Statements):
+    "Loops, conditions, comprehensions, functions and classes."
+    def visit_For(self, n): self.each(n.iter, n.target, n.body, n.orelse)
 
-for _k, _f in dict(Expr=_visit_Expr, For=_visit_For, If=_visit_unsure, Try=_visit_unsure, While=_visit_unsure, ListComp=_visit_comprehension,
-                   SetComp=_visit_comprehension, GeneratorExp=_visit_comprehension, DictComp=_visit_comprehension, Lambda=_visit_function,
-                   FunctionDef=_visit_function, AsyncFunctionDef=_visit_function, ClassDef=_visit_ClassDef).items(): setattr(_Names, 'visit_' + _k, _f)
-_Names.calls = _calls
+    def visit_If(self, n): # what stands under a condition may not happen
+        self.unsure += 1
+        self.generic_visit(n)
+        self.unsure -= 1
+    visit_Try = visit_While = visit_If
 
-# %% ../nbs/tools/00_runner.ipynb #b4b49014
+    def visit_ListComp(self, n): # its variables stay inside
+        before = set(self.binds)
+        for g in n.generators:
+            self.visit(g.iter)
+            self.binds |= _named([g.target], ast.Name, 'id')
+            self.each(g.ifs)
+        self.each(*([n.key, n.value] if isinstance(n, ast.DictComp) else [n.elt]))
+        self.binds = before
+    visit_SetComp = visit_GeneratorExp = visit_DictComp = visit_ListComp
+
+    def visit_FunctionDef(self, n): # its body runs when it is called
+        self.each(getattr(n, 'decorator_list', []), n.args.defaults, n.args.kw_defaults)
+        body = n.body if isinstance(n.body, list) else [n.body]
+        names = [m for b in body for m in ast.walk(b) if isinstance(m, ast.Name)]
+        own = _named([n.args, *body], ast.arg, 'arg') | _named(body, (ast.FunctionDef, ast.ClassDef), 'name')
+        own |= {m.id for m in names if isinstance(m.ctx, ast.Store)}
+        self.late |= {m.id for m in names if isinstance(m.ctx, ast.Load)} - own
+        if hasattr(n, 'name'): self.bind(n.name)
+    visit_AsyncFunctionDef = visit_Lambda = visit_FunctionDef
+
+    def visit_ClassDef(self, n):
+        before = set(self.binds)
+        self.each(n.decorator_list, n.bases, n.body)
+        self.binds = before
+        self.bind(n.name)
+
+# %% ../nbs/tools/00_runner.ipynb #cae35d20
 def _always(source): # imports, settings, start(...)
     body = ast.parse(source).body
     called = lambda n: getattr(n.func, 'attr', getattr(n.func, 'id', '')) if isinstance(n, ast.Call) else ''
     setting = lambda w: w == 'start' or w.startswith(('set_', 'seed', 'manual_seed', 'simplefilter', 'filterwarnings'))
-    return all(isinstance(b, (ast.Import, ast.ImportFrom)) for b in body) or any(
-        isinstance(b, ast.Expr) and setting(called(b.value)) or isinstance(b, ast.ImportFrom) and b.names[0].name == '*' for b in body)
+    star = lambda b: isinstance(b, ast.ImportFrom) and b.names[0].name == '*'
+    only_imports = all(isinstance(b, (ast.Import, ast.ImportFrom)) for b in body)
+    return only_imports or any(isinstance(b, ast.Expr) and setting(called(b.value)) or star(b) for b in body)
 
 def needed(sources:list, # of the code cells, in order
            ids # figure and claim ids
@@ -160,14 +181,16 @@ def needed(sources:list, # of the code cells, in order
         if more == late: return sorted(keep)
         late = more
 
-# %% ../nbs/tools/00_runner.ipynb #ec5ec48f
+# %% ../nbs/tools/00_runner.ipynb #f34e20f8
 def stamp_digest(page, preset, seed, ids=()) -> str:
     "Hash of the notebook's code, the library that it reaches, its claims, the preset, the seed and what was asked for."
     table = {k: v for k, v in C.load_claims().items() if k in page.claims} if page.claims else {}
-    parts = [C.notebook_digest(page.path, tools=True), json.dumps(table, sort_keys=True), preset if page.paper else '', seed, sorted(ids)]
+    parts = [C.notebook_digest(page.path, tools=True), json.dumps(table, sort_keys=True),
+             preset if page.paper else '', seed, sorted(ids)]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
-def _output(out, page, ids=(), end='.ipynb'): return Path(out) / 'notebooks' / (page.key + ''.join(f'@{i}' for i in sorted(ids)) + end)
+def _output(out, page, ids=(), end='.ipynb'):
+    return Path(out) / 'notebooks' / (page.key + ''.join(f'@{i}' for i in sorted(ids)) + end)
 
 def last_run(page, out, ids=()) -> dict:
     "The stamp of the last complete run, or an empty one."
@@ -178,20 +201,21 @@ def is_fresh(page, out, preset, seed=None, ids=()) -> bool:
     "Has exactly this been run to its end, and is everything that it left still there?"
     for part in {(), tuple(ids)}:
         stamp = last_run(page, out, part)
-        if stamp.get('digest') == stamp_digest(page, preset, seed, part) and all((Path(out) / f).exists() for f in stamp['files']): return True
+        same = stamp.get('digest') == stamp_digest(page, preset, seed, part)
+        if same and all((Path(out) / f).exists() for f in stamp['files']): return True
     return False
 
-# %% ../nbs/tools/00_runner.ipynb #e88a3656
+# %% ../nbs/tools/00_runner.ipynb #5e4c673b
 def expected_seconds(page, out, preset, ids=()):
     "Of the last run here, else of the recorded one; None when neither is known."
     if seconds := last_run(page, out, ids).get('seconds'): return seconds
-    mine = page.figures + page.claims
-    told = [r['seconds'] for kind in ('figures', 'claims') for r in C.records(kind, preset).values() if r['id'] in (ids or mine)]
-    return sum(told) if told and mine else None
+    mine, kept = ids or page.figures + page.claims, [r for k in ('figures', 'claims') for r in C.records(k, preset).values()]
+    return sum(r['seconds'] for r in kept if r['id'] in mine) or None
 
 def threads(jobs:int) -> dict:
     "Environment of a kernel when `jobs` of them share the machine."
-    n = str(max(1, len(os.sched_getaffinity(0)) // jobs if hasattr(os, 'sched_getaffinity') else (os.cpu_count() or 1) // jobs))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    n = str(max(1, cores // jobs))
     return {k: n for k in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'NUMBA_NUM_THREADS')}
 
 @contextmanager
@@ -203,7 +227,7 @@ def environment(**values):
     finally:
         for k, v in before.items(): os.environ.pop(k) if v is None else os.environ.__setitem__(k, v)
 
-# %% ../nbs/tools/00_runner.ipynb #0034b7bf
+# %% ../nbs/tools/00_runner.ipynb #7686eb00
 def say(*words):
     "One line of progress."
     print(*[w for w in words if w], sep=' · ', file=sys.stderr, flush=True)
@@ -225,12 +249,14 @@ def prepared(page, # of the book
 def parameters(page, preset, seed=None) -> dict: # what papermill injects
     "Preset and seed where the page declares parameters; ValueError where it declares others or, being a paper, none."
     import papermill
-    declared, asked = set(papermill.inspect_notebook(str(page.path))), {'preset': preset} | ({} if seed is None else {'seed': seed})
+    declared = set(papermill.inspect_notebook(str(page.path)))
+    asked = {'preset': preset} | ({} if seed is None else {'seed': seed})
     if not declared and not page.paper: return {}
-    if lost := set(asked) - declared: raise ValueError(f'{page.key} declares no parameter {", ".join(sorted(lost))}; tag one cell `parameters`')
+    lost = ', '.join(sorted(set(asked) - declared))
+    if lost: raise ValueError(f'{page.key} declares no parameter {lost}; tag one cell `parameters`')
     return asked
 
-# %% ../nbs/tools/00_runner.ipynb #4f01965f
+# %% ../nbs/tools/00_runner.ipynb #416127c3
 def _execute(page, out, preset, seed, ids, tell): # -> the executed notebook; raises what the notebook raised
     import papermill
     from traitlets.config import Config
@@ -243,7 +269,7 @@ def _execute(page, out, preset, seed, ids, tell): # -> the executed notebook; ra
             tell(id, time.time() - begun)
     final.parent.mkdir(parents=True, exist_ok=True)
     part, failed = final.with_name(f'.{final.name}'), final.with_suffix('.failed.ipynb')
-    sockets = tempfile.mkdtemp(prefix='deepstruct-') # one folder for each kernel: names of sockets are short and counted
+    sockets = tempfile.mkdtemp(prefix='deepstruct-') # a folder for each kernel: socket names are counted
     kernel = Config({'KernelManager': {'transport': 'ipc', 'ip': f'{sockets}/k'}})
     try:
         papermill.execute_notebook(prepared(page, ids), str(part), parameters(page, preset, seed), kernel_name='python3',
@@ -256,12 +282,13 @@ def _execute(page, out, preset, seed, ids, tell): # -> the executed notebook; ra
         if part.exists(): os.replace(part, failed)
     return final
 
-# %% ../nbs/tools/00_runner.ipynb #e33f0cdb
+# %% ../nbs/tools/00_runner.ipynb #49a91aae
 def _fault(e, page, out, ids): # one line from what was raised
-    if not hasattr(e, 'ename'): return f'{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else "no message"}'
+    if not hasattr(e, 'ename'): return f'{type(e).__name__}: {(str(e).strip() or "no message").splitlines()[0]}'
     at = ', '.join(i for _, i, _ in C.called_ids(C.plain_python(e.source)))
     says = (e.evalue or '').strip().splitlines() or ['']
-    return f'{e.ename}: {says[-1]} (cell {e.cell_index}{", " + at if at else ""}); see {_output(out, page, ids, ".failed.ipynb")}'
+    place = f'cell {e.cell_index}' + (f', {at}' if at else '')
+    return f'{e.ename}: {says[-1]} ({place}); see {_output(out, page, ids, ".failed.ipynb")}'
 
 def run_page(page, # of the book
              out, # the run's folder
@@ -293,10 +320,11 @@ def run_page(page, # of the book
 
 def _stamp(page, out, ids, digest, seconds, final):
     from deepstruct.core import atomic
-    left = [f'{kind}/{i}.{end}' for kind, mine, ends in (('figures', page.figures, ('png', 'npz', 'json')), ('claims', page.claims, ('json',)))
-            for i in mine for end in ends if not ids or i in ids]
+    left = [f'figures/{i}.{end}' for i in page.figures for end in ('png', 'npz', 'json') if not ids or i in ids]
+    left += [f'claims/{i}.json' for i in page.claims if not ids or i in ids]
     files = [f for f in left if (out / f).exists()] + [final.relative_to(out).as_posix()]
-    with atomic(_output(out, page, ids, '.stamp.json')) as tmp: tmp.write_text(json.dumps(dict(digest=digest, seconds=round(seconds, 1), files=files)))
+    stamp = dict(digest=digest, seconds=round(seconds, 1), files=files)
+    with atomic(_output(out, page, ids, '.stamp.json')) as tmp: tmp.write_text(json.dumps(stamp))
 
 # %% ../nbs/tools/00_runner.ipynb #ca880a75
 def _json(path, value): # whole or absent, without loading torch
@@ -331,7 +359,7 @@ def _pictures(to, come_from, new, rows):
     for path in to.glob('*.png'):
         if path.stem not in rows: path.unlink()
 
-# %% ../nbs/tools/00_runner.ipynb #1ea249e4
+# %% ../nbs/tools/00_runner.ipynb #29a9cd35
 def _clean(output): # as nbdev_clean would leave it
     output = {k: v for k, v in output.items() if k != 'metadata'} | ({'metadata': {}} if 'metadata' in output else {})
     if 'execution_count' in output: output['execution_count'] = None
@@ -346,10 +374,11 @@ def outputs_into(path, # a notebook
     ran = {c['id']: c for c in json.loads(Path(executed).read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code'}
     for c in nb['cells']:
         if c['cell_type'] == 'code' and c['id'] in ran:
-            c['execution_count'], c['outputs'] = None, [_clean(o) for o in ran[c['id']]['outputs'] if o.get('name') != 'stderr']
+            c['execution_count'] = None
+            c['outputs'] = [_clean(o) for o in ran[c['id']]['outputs'] if o.get('name') != 'stderr']
     _json(path, nb)
 
-# %% ../nbs/tools/00_runner.ipynb #d41a6798
+# %% ../nbs/tools/00_runner.ipynb #5add6a31
 def _stop(*_): raise SystemExit(143)
 
 def _worker():
@@ -369,13 +398,15 @@ def run(targets=(), # chapters, papers, notebooks, figure or claim ids; none: th
     work, out = select(targets, pages(root)), Path(out or root / 'out' / preset).resolve()
     C.load_claims(root / 'data' / 'claims.toml')
     out.mkdir(parents=True, exist_ok=True)
-    calls = [((page, out, preset, seed, ids, force), dict(place=f'notebook {k} of {len(work)}', env=threads(jobs))) for k, (page, ids) in enumerate(work, 1)]
+    calls = [((page, out, preset, seed, ids, force), dict(place=f'notebook {k} of {len(work)}', env=threads(jobs)))
+             for k, (page, ids) in enumerate(work, 1)]
     done = _one_by_one(calls) if jobs == 1 or len(calls) == 1 else _side_by_side(calls, jobs)
     if record_it: record(out, preset, [d for d in done if d['status'] != 'failed'], root)
     return done
 
 def _one_by_one(calls):
-    if threading.current_thread() is threading.main_thread() and 'ipykernel' not in sys.modules: signal.signal(signal.SIGTERM, _stop)
+    ours = threading.current_thread() is threading.main_thread() and 'ipykernel' not in sys.modules
+    if ours: signal.signal(signal.SIGTERM, _stop)
     return [run_page(*a, **k) for a, k in calls]
 
 def _side_by_side(calls, jobs):
