@@ -326,7 +326,7 @@ def _stamp(page, out, ids, digest, seconds, final):
     stamp = dict(digest=digest, seconds=round(seconds, 1), files=files)
     with atomic(_output(out, page, ids, '.stamp.json')) as tmp: tmp.write_text(json.dumps(stamp))
 
-# %% ../nbs/tools/00_runner.ipynb #ca880a75
+# %% ../nbs/tools/00_runner.ipynb #c5c538af
 def _json(path, value): # whole or absent, without loading torch
     tmp = Path(path).with_name(f'.{Path(path).name}.tmp')
     tmp.parent.mkdir(parents=True, exist_ok=True)
@@ -350,7 +350,7 @@ def record(out, # a run's folder
         if kind == 'figure': _pictures(home / 'figures', out / 'figures', new, rows)
     if preset == 'laptop':
         for d in done:
-            if not d['ids']: outputs_into(d['page'].path, _output(out, d['page']))
+            if not d['ids'] and d['page'].key != 'index': outputs_into(d['page'].path, _output(out, d['page']))
     return home
 
 def _pictures(to, come_from, new, rows):
@@ -378,12 +378,12 @@ def outputs_into(path, # a notebook
             c['outputs'] = [_clean(o) for o in ran[c['id']]['outputs'] if o.get('name') != 'stderr']
     _json(path, nb)
 
-# %% ../nbs/tools/00_runner.ipynb #5add6a31
+# %% ../nbs/tools/00_runner.ipynb #c2c16c23
 def _stop(*_): raise SystemExit(143)
 
 def _worker():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN) # the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL) # its kernel ends when it is gone
 
 def run(targets=(), # chapters, papers, notebooks, figure or claim ids; none: the whole book
         preset:str='laptop', jobs:int=1, # pages side by side
