@@ -53,6 +53,19 @@ class Spline(nn.Module):
         if self.even and order == 1: out = out * t.sign()[..., None]
         return out if theta is None else out[..., 0]
 
+    def total(self, t, # (B, ...)
+              order:int, # derivative: 0 or 2
+              weight=None # (...) of the sites; ones without
+             ) -> torch.Tensor: # (B, K)
+        "Weighted sums of all functions over the sites, from the moments of t on each piece: no K values per site."
+        d, p = self._local(t)
+        w = torch.ones_like(d) if weight is None else weight.to(t.dtype).expand_as(d)
+        out, p = 0, p.flatten(1)
+        for k in range(4 - order):
+            moments = t.new_zeros(len(t), len(self) + 1).scatter_add_(1, p, w.flatten(1))
+            out, w = out + moments @ self.pieces[k + order].to(t.dtype) * float(np.prod(range(k + 1, k + order + 1))), w * d
+        return out
+
 # %% ../../nbs/log_concavity/00_energies.ipynb #55f87656
 class Monomials(nn.Module):
     "Potentials $t^p$: the exact family of phi^4 with powers (4, 2)."
@@ -66,6 +79,10 @@ class Monomials(nn.Module):
         "As `Spline.evaluate`."
         out = torch.stack([float(np.prod([p - i for i in range(order)])) * t**(p - order) for p in self.powers], -1)
         return out if theta is None else out @ theta.to(t.dtype)
+
+    def total(self, t, order, weight=None):
+        "As `Spline.total`."
+        return ((1. if weight is None else weight.to(t.dtype)[..., None]) * self.evaluate(t, order)).flatten(1, -2).sum(1)
 
 # %% ../../nbs/log_concavity/00_energies.ipynb #de5e5703
 def quantile_nodes(x, # data, any shape
@@ -124,8 +141,8 @@ class Family(nn.Module):
 
     def features(self, x): # (B, 1, n, n)
         "$\\Phi(x)$, (B, K)."
-        out = [self.site.evaluate(x, 0).sum((1, 2, 3))] if self.site else []
-        if self.bond: out.append(sum(self.bond.evaluate((x + shift(x, a)) / 2, 0).sum((1, 2, 3)) for a in AXES))
+        out = [self.site.total(x, 0)] if self.site else []
+        if self.bond: out.append(sum(self.bond.total((x + shift(x, a)) / 2, 0) for a in AXES))
         out += [(x * apply(s, x)).sum((1, 2, 3))[:, None] / 2 for s in self.stencils]
         return torch.cat(out, 1)
 
@@ -143,9 +160,8 @@ class Family(nn.Module):
         "$\\mathrm{tr}(P \\nabla^2\\Phi)$, (B, K), exact."
         P = {a: wavelet.projector_shift(self.n, a).to(x) for a in {(0, 0), *(AXES if self.bond else ()), *(a for s in self.stencils for a in s)}}
         d = P[0, 0]
-        out = [torch.einsum('bcijk,ij->bk', self.site.evaluate(x, 2), d)] if self.site else []
-        if self.bond:
-            out.append(sum(torch.einsum('bcijk,ij->bk', self.bond.evaluate((x + shift(x, a)) / 2, 2), d + shift(d, a) + 2 * P[a]) / 4 for a in AXES))
+        out = [self.site.total(x, 2, d)] if self.site else []
+        if self.bond: out.append(sum(self.bond.total((x + shift(x, a)) / 2, 2, d + shift(d, a) + 2 * P[a]) / 4 for a in AXES))
         return torch.cat(out + [torch.full((len(x), 1), float(sum(w * P[a].sum() for a, w in s.items())), dtype=x.dtype, device=x.device) for s in self.stencils], 1)
 
     def energy(self, x): # (B, 1, n, n)
@@ -198,39 +214,49 @@ def apply(stencil, x): # {shift: weight}, (..., n, n)
 
 # %% ../../nbs/log_concavity/00_energies.ipynb #bf1226aa
 class Table:
-    "Linear interpolation of a combined potential and of its derivative."
-    def __init__(self, potential, theta, dtype, reach:float=3., points:int=1 << 14):
-        end = reach * float(potential.nodes.abs().max())
-        self.start, self.even = (0. if potential.even else -end), potential.even
-        self.scale = points / (end - self.start)
-        grid = torch.linspace(self.start, end, points + 1, dtype=torch.float64)
-        self.tables = [potential.evaluate(grid, k, theta).to(dtype) for k in (0, 1)]
+    "A combined potential and its derivative on a fine grid."
+    def __init__(self, potential, theta, dtype, reach:float=3., points:int=1 << 16):
+        self.end, self.points = reach * float(potential.nodes.abs().max()), points
+        grid = torch.linspace(-self.end, self.end, points + 1, dtype=torch.float64)
+        self.value, self.force = (potential.evaluate(grid, k, theta).to(dtype) for k in (0, 1))
 
-    def __call__(self, t, order):
-        a = ((t.abs() if self.even else t) - self.start) * self.scale
-        i = a.detach().to(torch.int32).clamp_(0, len(self.tables[0]) - 2)
-        table, frac = self.tables[order], a - i
-        out = torch.lerp(table[i], table[i + 1], frac)
-        return out * t.sign() if self.even and order else out
+    def _place(self, t, offset): # in units of the grid
+        return torch.add(t.new_tensor(self.points / 2 + offset), t, alpha=self.points / (2 * self.end))
+
+    def energy(self, t):
+        "Linear between the points and beyond the ends."
+        a = self._place(t, 0.).flatten()
+        i = a.to(torch.int32).clamp_(0, self.points - 1)
+        return torch.lerp(self.value.index_select(0, i), self.value.index_select(0, i + 1), a - i).view_as(t)
+
+    def gradient(self, t):
+        "At the nearest point."
+        return self.force.index_select(0, self._place(t, .5).to(torch.int32).clamp_(0, self.points).flatten()).view_as(t)
 
 class Tabulated:
     "The `energy` and `gradient` of a family with its present theta, from tables and one Fourier multiplier."
     def __init__(self, family, dtype=torch.float32):
         site, bond, _ = family.split()
         self.n, self.kernel = family.n, family.kernel()
+        self.symbol = symbol(self.kernel, family.n).to(torch.complex128 if dtype == torch.float64 else torch.complex64)
         self.site, self.bond = (Table(f, th, dtype) if f else None for f, th in ((family.site, site), (family.bond, bond)))
+
+    def _pairs(self, x):
+        return apply(self.kernel, x) if len(self.kernel) <= 9 else torch.fft.irfft2(torch.fft.rfft2(x) * self.symbol, s=x.shape[-2:])
 
     def energy(self, x):
         "(B,)."
-        e = x * apply(self.kernel, x) / 2 + (self.site(x, 0) if self.site else 0)
-        for a in AXES if self.bond else (): e = e + self.bond((x + shift(x, a)) / 2, 0)
+        e = x * self._pairs(x) / 2
+        if self.site: e = e + self.site.energy(x)
+        for a in AXES if self.bond else (): e = e + self.bond.energy((x + shift(x, a)) / 2)
         return e.sum((1, 2, 3))
 
     def gradient(self, x):
         "(B, 1, n, n)."
-        g = apply(self.kernel, x) + (self.site(x, 1) if self.site else 0)
+        g = self._pairs(x)
+        if self.site: g = g + self.site.gradient(x)
         for a in AXES if self.bond else ():
-            h = self.bond((x + shift(x, a)) / 2, 1) / 2
+            h = self.bond.gradient((x + shift(x, a)) / 2) / 2
             g = g + h + shift(h, (-a[0], -a[1]))
         return g
 

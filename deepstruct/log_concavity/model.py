@@ -59,13 +59,14 @@ def polish(family, wavelet, x, # (B, 1, n, n) training fields; family.theta is c
     white = Whitening(mean_stencil(family, x[:1000]), wavelet, family.n, dtype=x.dtype)
     parts = x.split(512)
     states = [white.inverse(wavelet.detail(part)) for part in parts]
+    data = [family.features(part) for part in parts]
     for _ in range(iterations):
         diffs = []
         for i, part in enumerate(parts):
             target = Conditional(family, wavelet, wavelet.low(part), white)
             states[i], report = run_chain(target, states[i], trajectories, leapfrogs, generator, step, adapt=trajectories // 2)
             step = report.step
-            diffs.append((family.features(part) - family.features(target.field(states[i]))).double())
+            diffs.append((data[i] - family.features(target.field(states[i]))).double())
         diff = torch.cat(diffs)
         mean, C = diff.mean(0), diff.T @ diff / len(diff) / 2
         z = float((mean.abs() / (diff.std(0) / len(diff)**.5).clamp_min(1e-12)).max())
