@@ -292,23 +292,28 @@ def _mala(x, g, E, beta, step, xi, u, ratio, seen): # moves x, g, E in place; on
                 for c in range(C):
                     x[i, j, c] += gain[c] * (y[i, j, c] - x[i, j, c])
                     g[i, j, c] += gain[c] * (gy[i, j, c] - g[i, j, c])
-    for c in range(C):
-        m = 0.
-        for i in range(L):
-            for j in range(L): m += x[i, j, c] / L**2
-        seen[c, 0], seen[c, 1] = m * m, E[c]
+    seen[:] = 0.
+    for i in range(0, L, 2):
+        for j in range(0, L, 2):
+            for c in range(C):
+                p, q, r, s = x[i, j, c], x[i, j + 1, c], x[i + 1, j, c], x[i + 1, j + 1, c]
+                seen[c, 0] += (p + q + r + s) / L**2
+                seen[c, 2] += (p + q - r - s)**2 / L**2
+                seen[c, 3] += (p - q + r - s)**2 / L**2
+                seen[c, 4] += (p - q - r + s)**2 / L**2
+    for c in range(C): seen[c, 0], seen[c, 1] = seen[c, 0]**2, E[c]
 
-# %% ../../nbs/log_concavity/02_langevin.ipynb #7be6f8cd
+# %% ../../nbs/log_concavity/02_langevin.ipynb #78a7fed9
 def direct_mala(beta:float, x, # (C, 1, L, L): where the chains start
                 steps:int, every:int=1, # recorded every so many steps
                 generator=None, step:float=.15, adapt:int=2000):
-    "(C, T, 2) series of $m^2$ and the energy, and a Report. SamplingError when a chain diverges."
+    "(C, T, 5) series of $m^2$, the energy and the variances of the finest Haar bands LH, HL, HH; a Report. SamplingError when a chain diverges."
     x = np.ascontiguousarray(x[:, 0].double().permute(1, 2, 0).numpy())
     g, E, C = np.empty_like(x), np.empty(x.shape[2]), x.shape[2]
     _phi4_gradient(x, beta, g, E)
-    def advance(n, step): # acceptance, (C, 2)
+    def advance(n, step): # ratios (n, C), observables (C, 5)
         xi, u = torch.randn(n, *x.shape, generator=generator), torch.rand(n, C, generator=generator, dtype=torch.float64)
-        ratio, seen = np.empty((n, C)), np.empty((C, 2))
+        ratio, seen = np.empty((n, C)), np.empty((C, 5))
         _mala(x, g, E, beta, step, xi.numpy(), u.numpy(), ratio, seen)
         return ratio, seen
     log, logs = np.log(step), []
