@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LAPLACIAN', 'AXES', 'Spline', 'Monomials', 'quantile_nodes', 'shells', 'shift', 'Family', 'symbol', 'apply', 'Table',
-           'Tabulated', 'phi4_family']
+           'Tabulated', 'Sigmoids', 'ChannelPairs', 'phi4_family']
 
 # %% ../../nbs/log_concavity/00_energies.ipynb #5ed0466d
 import numpy as np
@@ -259,6 +259,62 @@ class Tabulated:
             h = self.bond.gradient((x + shift(x, a)) / 2) / 2
             g = g + h + shift(h, (-a[0], -a[1]))
         return g
+
+# %% ../../nbs/log_concavity/00_energies.ipynb #0a91ffdc
+class Sigmoids(nn.Module):
+    "Potentials $\\sigma(-(t - c_k)/s)$, centres even over the range of the data, $s$ their distance. Source: CSLC (2306.00181), scalar potential."
+    def __init__(self, x, # data
+                 k:int=20): # centres
+        super().__init__()
+        self.nodes = torch.linspace(float(x.min()), float(x.max()), k, dtype=torch.float64)
+        self.width = float(self.nodes[1] - self.nodes[0])
+
+    def __len__(self): return len(self.nodes)
+
+    def evaluate(self, t, order, theta=None):
+        "As `Spline.evaluate`."
+        u = torch.sigmoid(-(t[..., None] - self.nodes.to(t.dtype)) / self.width)
+        out = (u, -u * (1 - u) / self.width, u * (1 - u) * (1 - 2 * u) / self.width**2)[order]
+        return out if theta is None else out @ theta.to(t.dtype)
+
+    total = Monomials.total
+
+class ChannelPairs(Family):
+    "Free couplings of the four channels $(x_j, \\bar x_j)$ at every shift. Source: CSLC (2306.00181), stationary quadratic term."
+    def __init__(self, n:int, # side
+                 site, # potential of x_i
+                 wavelet):
+        super().__init__(n, site)
+        m, eye = n // 2, torch.eye(n * n, dtype=torch.float64).reshape(-1, 1, n, n)
+        A = torch.cat(wavelet.analysis(eye), 1) # (n^2, 4, m, m): a field's channels
+        pairs = []
+        for c, d in ((c, d) for c in range(4) for d in range(max(c, 1), 4)):
+            shifts = [(a, b) for a in range(m) for b in range(m) if c < d or (a, b) <= (-a % m, -b % m)]
+            pairs += [A[:, c].flatten(1) @ shift(A[:, d], ab).flatten(1).T for ab in shifts]
+        self.pairs = (torch.stack(pairs) + torch.stack(pairs).mT) / 2 # (K, n^2, n^2)
+        self.trace = torch.einsum('kij,icab,jcab->k', self.pairs, A[:, 1:], A[:, 1:])
+        self.sizes = [len(site), 0, len(pairs)]
+        self.theta = torch.zeros(sum(self.sizes), dtype=torch.float64)
+
+    def gradients(self, x):
+        "As `Family.gradients`."
+        g = torch.einsum('kij,bj->bki', self.pairs.to(x.dtype), x.flatten(1)).reshape(len(x), -1, self.n, self.n)
+        return torch.cat([self.site.evaluate(x, 1)[:, 0].movedim(-1, 1), g], 1)
+
+    def laplacians(self, x, wavelet):
+        "As `Family.laplacians`."
+        return torch.cat([self.site.total(x, 2, wavelet.projector_diag(self.n)), self.trace.to(x.dtype).expand(len(x), -1)], 1)
+
+    def _pairs(self, x):
+        return (x.flatten(1) @ torch.tensordot(self.split()[2], self.pairs, 1).to(x.dtype)).reshape(x.shape)
+
+    def energy(self, x):
+        "As `Family.energy`."
+        return (x * self._pairs(x) / 2 + self.site.evaluate(x, 0, self.split()[0])).sum((1, 2, 3))
+
+    def gradient(self, x):
+        "As `Family.gradient`."
+        return self._pairs(x) + self.site.evaluate(x, 1, self.split()[0])
 
 # %% ../../nbs/log_concavity/00_energies.ipynb #76120e03
 def phi4_family(n:int=32, # side
