@@ -224,7 +224,7 @@ class Dense:
         v, dv, g, dg = rows[i].unbind(-1)
         return torch.addcmul(v, a - i, dv), torch.addcmul(g, a - i, dg)
 
-# %% ../../nbs/log_concavity/02_langevin.ipynb #662014e3
+# %% ../../nbs/log_concavity/02_langevin.ipynb #bed986fd
 @dataclass
 class Relaxation:
     "What the series of chains say about one observable."
@@ -234,7 +234,8 @@ class Relaxation:
     steps: int # T
 
 def relaxation(series, # (C, T), one observable
-               given:bool=True # about the mean of each chain; else of all
+               given:bool=True, # about the mean of each chain; else of all
+               alike:bool=False # averages c_i(t) / c_i(0) instead: every x_j counts the same
               ) -> Relaxation:
     "Sokal's window. ValueError for fewer than two chains or a constant series."
     s = np.asarray(series, dtype=float)
@@ -243,6 +244,7 @@ def relaxation(series, # (C, T), one observable
     s = s - s.mean(1 if given else None, keepdims=True)
     if not s.var() > 0: raise ValueError('series is constant; its autocorrelation is not defined')
     c = np.fft.irfft(np.abs(np.fft.rfft(s, 2 * T, axis=1))**2, axis=1)[:, :T] / np.arange(T, 0, -1)
+    if alike: c = c / c[:, :1]
     def time(c): # (T,) -> tau, a
         rho = c[1:] / c[0]
         taus = .5 + np.cumsum(rho)
