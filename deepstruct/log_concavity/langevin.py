@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..core import progress
-from .energies import AXES, Tabulated, apply, shift
+from .energies import AXES, Tabulated, apply, shift, symbol
 
 # %% ../../nbs/log_concavity/02_langevin.ipynb #2af405e7
 def mean_stencil(family, # energies of side n
@@ -174,13 +174,14 @@ def local_diagonal(family, wavelet, x, # (B, 1, n, n) fields to average over
         m = m + _given(mean(u), family.bond.evaluate(mean(x), 2, bond), mean(u0), family.bond.even).flatten(1) @ (mean(B)**2).flatten(1).T
     return m
 
-# %% ../../nbs/log_concavity/02_langevin.ipynb #d015b15f
+# %% ../../nbs/log_concavity/02_langevin.ipynb #dba414ec
 class Dense:
     "$\\bar E(x_j, S^{-1} M^{-1/2} y)$: `energy`, `gradient`, `energy_gradient` of y (C, D); `field(y)`, `details(y)`, `bands(y)`, `start(details)`."
     def __init__(self, family, wavelet, low, # (C, 1, m, m); sets the dtype
                  M, # (D, D)
                  diagonal=None, # (C, D) of the mean Hessian given low; without it S is 1
-                 floor:float=.05): # smallest eigenvalue kept, in units of the median, and smallest ratio of diagonals
+                 floor:float=.05, # smallest eigenvalue kept, in units of the median, and smallest ratio of diagonals
+                 products:int=16): # up to this side products with matrices beat shifts
         n, dt = family.n, low.dtype
         w, v = torch.linalg.eigh(M)
         w = w.clamp_min(floor * w.median())
@@ -188,26 +189,33 @@ class Dense:
         ratio = torch.ones(1, len(M)) if diagonal is None else diagonal / M.diagonal()
         self.scale = ratio.clamp_min(floor).rsqrt().to(dt)
         grid = torch.eye(n * n, dtype=torch.float64).reshape(-1, n, n)
-        self.B, self.K = _details(wavelet, n).flatten(1).to(dt), apply(family.kernel(), grid).flatten(1).to(dt)
+        if n <= products:
+            B, K = _details(wavelet, n).flatten(1).to(dt), apply(family.kernel(), grid).flatten(1).to(dt)
+            self.embed, self.detail, self.pairs = (lambda d: d @ B), (lambda g: g @ B.T), (lambda x: x @ K)
+        else:
+            K = symbol(family.kernel(), n).to(torch.complex128 if dt == torch.float64 else torch.complex64)
+            self.embed = lambda d: wavelet.embed_detail(d.reshape(-1, 3, n // 2, n // 2)).flatten(1)
+            self.detail = lambda g: wavelet.detail(g.reshape(-1, 1, n, n)).flatten(1)
+            self.pairs = lambda x: torch.fft.irfft2(torch.fft.rfft2(x.reshape(-1, n, n)) * K, s=(n, n)).flatten(1)
         self.bonds = torch.cat([((grid + shift(grid, a)) / 2).flatten(1) for a in AXES], 1).to(dt) if family.bond else None
         self.n, self.base, thetas = n, wavelet.embed_low(low).flatten(1), family.split()
         self.site, self.bond = (f and self._table(f, th, dt) for f, th in zip((family.site, family.bond), thetas))
 
     def details(self, y): return (y @ self.root) * self.scale
     def start(self, d): return d.flatten(1) / self.scale @ self.back # (C, 3, m, m) -> y
-    def field(self, y): return (self.base + self.details(y) @ self.B).reshape(-1, 1, self.n, self.n)
+    def field(self, y): return (self.base + self.embed(self.details(y))).reshape(-1, 1, self.n, self.n)
     def bands(self, y): return self.details(y).reshape(len(y), 3, -1).square().mean(2) # (C, 3) variances of LH, HL, HH
     def energy(self, y): return self.energy_gradient(y)[0]
     def gradient(self, y): return self.energy_gradient(y)[1]
 
     def energy_gradient(self, y):
-        x = self.base + self.details(y) @ self.B
-        Kx, (v, g) = x @ self.K, self._look(self.site, x)
+        x = self.base + self.embed(self.details(y))
+        Kx, (v, g) = self.pairs(x), self._look(self.site, x)
         E, g = (x * Kx / 2 + v).sum(1), g + Kx
         if self.bond:
             v, h = self._look(self.bond, x @ self.bonds)
             E, g = E + v.sum(1), g + h @ self.bonds.T
-        return E, (g @ self.B.T * self.scale) @ self.root
+        return E, (self.detail(g) * self.scale) @ self.root
 
     @staticmethod
     def _table(potential, theta, dtype, points=1 << 15): # rows: value, its rise to the next point, derivative, its rise
