@@ -15,6 +15,7 @@ import torch
 
 from ..core import progress
 from .energies import AXES, Tabulated, apply, shift, symbol
+from ..wavelets import Octave
 
 # %% ../../nbs/log_concavity/02_langevin.ipynb #2af405e7
 def mean_stencil(family, # energies of side n
@@ -266,71 +267,61 @@ def relaxation(series, # (C, T), one observable
 
 # %% ../../nbs/log_concavity/02_langevin.ipynb #fb7f3f49
 @numba.njit(cache=True, fastmath=True)
-def _phi4_gradient(x, beta, g, E): # x and g (L, L, C), E (C,)
-    L, C = x.shape[0], x.shape[2]
-    for c in range(C): E[c] = 0.
+def _phi4_gradient(x, beta, g): # (L, L); fills g, returns the energy
+    L, E = x.shape[0], 0.
     for i in range(L):
-        up, down = x[i - 1 if i else L - 1], x[i + 1 if i + 1 < L else 0]
-        for j in range(L):
-            left, right = (j - 1 if j else L - 1), (j + 1 if j + 1 < L else 0)
-            for c in range(C):
-                v, ahead = x[i, j, c], down[j, c] + x[i, right, c]
-                E[c] += v * v * (v * v - 1) - beta * v * ahead
-                g[i, j, c] = v * (4 * v * v - 2) - beta * (ahead + up[j, c] + x[i, left, c])
+        row, up, down, out = x[i], x[i - 1 if i else L - 1], x[i + 1 if i + 1 < L else 0], g[i]
+        for j in range(L - 1): # the periodic column apart: this loop runs in vectors
+            v, ahead = row[j], down[j] + row[j + 1]
+            E += v * v * (v * v - 1) - beta * v * ahead
+            out[j] = v * (4 * v * v - 2) - beta * (up[j] + ahead)
+        v, ahead = row[L - 1], down[L - 1] + row[0]
+        E += v * v * (v * v - 1) - beta * v * ahead
+        out[L - 1] = v * (4 * v * v - 2) - beta * (up[L - 1] + ahead)
+        out[0] -= beta * row[L - 1]
+        for j in range(1, L): out[j] -= beta * row[j - 1]
+    return E
 
 @numba.njit(cache=True, fastmath=True)
-def _mala(x, g, E, beta, step, xi, u, ratio, seen): # moves x, g, E in place; one step for each xi
-    L, C = x.shape[0], x.shape[2]
-    y, gy, Ey, gain = np.empty_like(x), np.empty_like(x), np.empty(C), np.empty(C)
-    for t in range(len(xi)):
-        for i in range(L):
-            for j in range(L):
-                for c in range(C): y[i, j, c] = x[i, j, c] + step * (xi[t, i, j, c] - step / 2 * g[i, j, c])
-        _phi4_gradient(y, beta, gy, Ey)
-        for c in range(C): gain[c] = E[c] - Ey[c]
-        for i in range(L):
-            for j in range(L):
-                for c in range(C):
-                    d = step / 2 * (g[i, j, c] + gy[i, j, c]) # xi - p
-                    gain[c] += d * (xi[t, i, j, c] - d / 2)
-        for c in range(C): # gain becomes 1 where the proposal is taken
-            ratio[t, c] = np.exp(min(gain[c], 0.))
-            gain[c] = 1. if u[t, c] < ratio[t, c] else 0.
-            if gain[c] > 0: E[c] = Ey[c]
-        for i in range(L):
-            for j in range(L):
-                for c in range(C):
-                    x[i, j, c] += gain[c] * (y[i, j, c] - x[i, j, c])
-                    g[i, j, c] += gain[c] * (gy[i, j, c] - g[i, j, c])
-    seen[:] = 0.
-    for i in range(0, L, 2):
-        for j in range(0, L, 2):
-            for c in range(C):
-                p, q, r, s = x[i, j, c], x[i, j + 1, c], x[i + 1, j, c], x[i + 1, j + 1, c]
-                seen[c, 0] += (p + q + r + s) / L**2
-                seen[c, 2] += (p + q - r - s)**2 / L**2
-                seen[c, 3] += (p - q + r - s)**2 / L**2
-                seen[c, 4] += (p - q - r + s)**2 / L**2
-    for c in range(C): seen[c, 0], seen[c, 1] = seen[c, 0]**2, E[c]
+def _mala(x, g, E, beta, step, xi, u, ratio): # (C, L, L); moves x, g, E in place, one step for each xi
+    C, L = x.shape[0], x.shape[1]
+    y, gy = np.empty((L, L)), np.empty((L, L))
+    for c in range(C):
+        for t in range(len(xi)):
+            for i in range(L):
+                for j in range(L): y[i, j] = x[c, i, j] + step * (xi[t, c, i, j] - step / 2 * g[c, i, j])
+            Ey = _phi4_gradient(y, beta, gy)
+            gain = E[c] - Ey
+            for i in range(L):
+                for j in range(L):
+                    d = step / 2 * (g[c, i, j] + gy[i, j]) # xi - p
+                    gain += d * (xi[t, c, i, j] - d / 2)
+            ratio[t, c] = np.exp(min(gain, 0.))
+            if u[t, c] < ratio[t, c]:
+                E[c] = Ey
+                for i in range(L):
+                    for j in range(L): x[c, i, j], g[c, i, j] = y[i, j], gy[i, j]
 
-# %% ../../nbs/log_concavity/02_langevin.ipynb #78a7fed9
+# %% ../../nbs/log_concavity/02_langevin.ipynb #1573c399
 def direct_mala(beta:float, x, # (C, 1, L, L): where the chains start
                 steps:int, every:int=1, # recorded every so many steps
                 generator=None, step:float=.15, adapt:int=2000):
     "(C, T, 5) series of $m^2$, the energy and the variances of the finest Haar bands LH, HL, HH; a Report. SamplingError when a chain diverges."
-    x = np.ascontiguousarray(x[:, 0].double().permute(1, 2, 0).numpy())
-    g, E, C = np.empty_like(x), np.empty(x.shape[2]), x.shape[2]
-    _phi4_gradient(x, beta, g, E)
-    def advance(n, step): # ratios (n, C), observables (C, 5)
-        xi, u = torch.randn(n, *x.shape, generator=generator), torch.rand(n, C, generator=generator, dtype=torch.float64)
-        ratio, seen = np.empty((n, C)), np.empty((C, 5))
-        _mala(x, g, E, beta, step, xi.numpy(), u.numpy(), ratio, seen)
-        return ratio, seen
+    x = x[:, 0].double().contiguous().clone()
+    C, L = x.shape[:2]
+    phi, g = x.numpy(), np.empty(x.shape) # phi and x share their memory
+    E = np.array([_phi4_gradient(a, beta, b) for a, b in zip(phi, g)])
+    def advance(n, step): # ratios (n, C)
+        xi, u, ratio = torch.randn(n, C, L, L, generator=generator), torch.rand(n, C, generator=generator, dtype=torch.float64), np.empty((n, C))
+        _mala(phi, g, E, beta, step, xi.numpy(), u.numpy(), ratio)
+        return ratio
+    def look(): return torch.cat([x.mean((1, 2))[:, None]**2, torch.from_numpy(E)[:, None], Octave('haar').detail(x[:, None]).square().mean((2, 3))], 1)
     log, logs = np.log(step), []
     for t in range(adapt):
-        log += (advance(1, np.exp(log))[0].mean() - .574) / (1 + t / 10)**.6
+        log += (advance(1, np.exp(log)).mean() - .574) / (1 + t / 10)**.6
         logs.append(log)
     step = float(np.exp(np.mean(logs[adapt // 2:] or log)))
-    ratios, series = zip(*[advance(every, step) for _ in range(steps // every)])
+    ratios, series = [], []
+    for _ in range(steps // every): ratios.append(advance(every, step)); series.append(look())
     if not np.isfinite(E).all(): raise SamplingError('a direct chain diverged')
-    return torch.from_numpy(np.stack(series, 1)), Report(float(np.mean(ratios)), step, steps, 0, rates=torch.from_numpy(np.concatenate(ratios).mean(0)))
+    return torch.stack(series, 1), Report(float(np.mean(ratios)), step, steps, 0, rates=torch.from_numpy(np.concatenate(ratios).mean(0)))
