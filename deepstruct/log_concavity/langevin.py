@@ -233,7 +233,7 @@ class Dense:
         v, dv, g, dg = rows[i].unbind(-1)
         return torch.addcmul(v, a - i, dv), torch.addcmul(g, a - i, dg)
 
-# %% ../../nbs/log_concavity/02_langevin.ipynb #bed986fd
+# %% ../../nbs/log_concavity/02_langevin.ipynb #60716a17
 @dataclass
 class Relaxation:
     "What the series of chains say about one observable."
@@ -241,6 +241,7 @@ class Relaxation:
     error: float # jackknife over chains
     rho: np.ndarray # (T,) autocorrelation
     steps: int # T
+    share: np.ndarray # (C,) of each chain in tau; sums to 1
 
 def relaxation(series, # (C, T), one observable
                given:bool=True, # about the mean of each chain; else of all
@@ -260,10 +261,11 @@ def relaxation(series, # (C, T), one observable
         inside = np.flatnonzero(np.arange(1, T) >= 5 * np.maximum(1, taus))
         W = int(inside[0]) + 1 if len(inside) else T - 1
         a = 2 * taus[W - 1] / (T if given else C * T)
-        return .5 + (1 - a) * rho[:W].sum() + a * W, a
-    tau, a = time(c.sum(0))
+        return .5 + (1 - a) * rho[:W].sum() + a * W, a, W
+    tau, a, W = time(c.sum(0))
+    area = c[:, 0] / 2 + c[:, 1:W + 1].sum(1)
     left = np.array([time(c.sum(0) - ci)[0] for ci in c])
-    return Relaxation(float(tau), float(((C - 1) / C * ((left - left.mean())**2).sum())**.5), (1 - a) * c.sum(0) / c[:, 0].sum() + a, T)
+    return Relaxation(float(tau), float(((C - 1) / C * ((left - left.mean())**2).sum())**.5), (1 - a) * c.sum(0) / c[:, 0].sum() + a, T, area / area.sum())
 
 # %% ../../nbs/log_concavity/02_langevin.ipynb #fb7f3f49
 @numba.njit(cache=True, fastmath=True)
