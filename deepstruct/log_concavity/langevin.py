@@ -45,7 +45,7 @@ class Whitening:
         self.eigenvalues = w
         w = w.clamp_min(floor * float(w.median()))
         cdtype = torch.complex128 if dtype == torch.float64 else torch.complex64
-        self.root = ((v * w[..., None, :].rsqrt()) @ v.mH).to(cdtype)[:, :m // 2 + 1]
+        self.root = ((v * w[..., None, :].rsqrt()) @ v.mH).to(cdtype)[:, :m // 2 + 1].permute(2, 3, 0, 1).contiguous() # (3, 3, m, m/2 + 1)
 
     def __call__(self, y): # (B, 3, m, m)
         "$M^{-1/2} y$ (symmetric)."
@@ -53,11 +53,13 @@ class Whitening:
 
     def inverse(self, d): # (B, 3, m, m)
         "$M^{1/2} d$."
-        return self._multiply(torch.linalg.inv(self.root), d)
+        return self._multiply(torch.linalg.inv(self.root.permute(2, 3, 0, 1)).permute(2, 3, 0, 1), d)
 
     def _multiply(self, blocks, y):
-        z = torch.fft.rfft2(y)
-        return torch.fft.irfft2(sum(blocks[..., l].permute(2, 0, 1) * z[:, l, None] for l in range(3)), s=y.shape[-2:])
+        z = torch.fft.rfft2(y)[:, :, None]
+        out = blocks[:, 0] * z[:, 0]
+        for l in (1, 2): out = torch.addcmul(out, blocks[:, l], z[:, l])
+        return torch.fft.irfft2(out, s=y.shape[-2:])
 
 # %% ../../nbs/log_concavity/02_langevin.ipynb #cd32d940
 class SamplingError(RuntimeError):
