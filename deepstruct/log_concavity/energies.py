@@ -46,12 +46,16 @@ class Spline(nn.Module):
                 ):
         "The `order`-th derivative of the basis functions, or of their combination."
         d, p = self._local(t)
-        c = self.pieces.to(t.dtype)
+        c = self._taylor(order).to(t.dtype)
         if theta is not None: c = (c @ theta.to(t.dtype))[..., None]
         c, d = c[:, p], d[..., None]
-        out = [lambda: c[0] + d * (c[1] + d * (c[2] + d * c[3])), lambda: c[1] + d * (2 * c[2] + 3 * d * c[3]), lambda: 2 * c[2] + 6 * d * c[3]][order]()
+        out = c[-1]
+        for k in range(len(c) - 2, -1, -1): out = torch.addcmul(c[k], d, out)
         if self.even and order == 1: out = out * t.sign()[..., None]
         return out if theta is None else out[..., 0]
+
+    def _taylor(self, order): # (4 - order, K+1, K): coefficients of the derivative
+        return torch.stack([self.pieces[k + order] * float(np.prod(range(k + 1, k + order + 1))) for k in range(4 - order)])
 
     def total(self, t, # (B, ...)
               order:int, # derivative: 0 or 2
@@ -61,9 +65,9 @@ class Spline(nn.Module):
         d, p = self._local(t)
         w = torch.ones_like(d) if weight is None else weight.to(t.dtype).expand_as(d)
         out, p = 0, p.flatten(1)
-        for k in range(4 - order):
+        for c in self._taylor(order).to(t.dtype):
             moments = t.new_zeros(len(t), len(self) + 1).scatter_add_(1, p, w.flatten(1))
-            out, w = out + moments @ self.pieces[k + order].to(t.dtype) * float(np.prod(range(k + 1, k + order + 1))), w * d
+            out, w = out + moments @ c, w * d
         return out
 
 # %% ../../nbs/log_concavity/00_energies.ipynb #55f87656

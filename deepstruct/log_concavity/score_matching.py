@@ -63,7 +63,7 @@ def normal_equations(family, # of energies, side n
             xb = x[idx]
             grads = family.gradients(xb)
             d = wavelet.detail(grads.flatten(0, 1)[:, None]).reshape(len(xb), len(family), -1)
-            H[f] += (d.transpose(1, 2).reshape(-1, len(family)).T @ d.transpose(1, 2).reshape(-1, len(family))).double()
+            H[f] += torch.einsum('bkd,bld->bkl', d, d).double().sum(0)
             g[f] += family.laplacians(xb, wavelet).double().sum(0)
         H[f] /= len(part); g[f] /= len(part)
     return NormalEquations(H, g, torch.tensor([len(p) for p in parts], dtype=torch.float64))
