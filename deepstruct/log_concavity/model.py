@@ -134,7 +134,7 @@ class LogConcaveModel(nn.Module):
                generator=None, trajectories:int=24, leapfrogs:int=8, batch:int=256, dtype=torch.float32,
                low=None # (n, 1, 1, 1) coarsest values; None: drawn from the learned density
               ) -> torch.Tensor: # (n, 1, L, L)
-        "Independent fields, coarse to fine; chains start at one exact step for a Gaussian conditional. SamplingError when a level diverges."
+        "Independent fields, coarse to fine; chains start at one exact step for a Gaussian conditional. SamplingError when a level diverges or leaves the window of its potential."
         if not self.levels: raise ValueError('the model is not fitted; call fit(x) first')
         if n < 1: raise ValueError(f'n is {n}; expected at least 1')
         x = self.density.sample(n, generator).reshape(n, 1, 1, 1) if low is None else low
@@ -146,8 +146,9 @@ class LogConcaveModel(nn.Module):
                 y = gaussian_start(target, torch.zeros(len(part), 3, f.n // 2, f.n // 2, dtype=dtype), generator)
                 y, _ = run_chain(target, y, trajectories, leapfrogs, generator)
                 out.append(target.field(y))
-            x = torch.cat(out)
-        if not torch.isfinite(x).all(): raise SamplingError('a sample is not finite')
+            x, window = torch.cat(out), 3 * float(f.site.nodes.abs().max())
+            left = int((~(x.abs().amax((1, 2, 3)) < window)).sum()) # NaN too
+            if left: raise SamplingError(f'{left} of {n} fields of side {f.n} leave the window of the potential, |x| < {window:.3g}: three times what the data reach')
         return x
 
     def energy(self, x): # (B, 1, L, L)
