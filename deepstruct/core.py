@@ -110,6 +110,7 @@ def code_digest(fn) -> str: # 20 hex digits
         f = inspect.unwrap(f) if callable(f) else f
         mod = getattr(f, '__module__', None) if not inspect.ismodule(f) else f.__name__
         if mod and mod.startswith('deepstruct.'): parts.append(module_digest(mod)); return
+        if hasattr(f, '__dataclass_fields__') and not inspect.isclass(f): parts.append(digest(f)) # a preset that the code reads
         if not inspect.isfunction(f) and not inspect.isclass(f) or id(f) in seen or mod != '__main__': return
         seen.add(id(f))
         try: parts.append(_normal(inspect.getsource(f)))
@@ -126,16 +127,18 @@ def code_digest(fn) -> str: # 20 hex digits
 
 # %% ../nbs/foundations/00_core.ipynb #b3079a91
 def cached(fn): # a stage: all arguments have a `digest`, the value is a tree of tensors, numbers and strings
-    "Computes once per (code, arguments); later calls, and runs that were killed after this stage, read the file. `DEEPSTRUCT_FORCE=1` recomputes."
+    "Computes once per (code, arguments); later calls, and runs that were killed after this stage, read the file. `DEEPSTRUCT_FORCE=1` recomputes, once in a process."
+    mine = set() # made by this process
     @functools.wraps(fn)
     def stage(*args, **kwargs):
         bound = inspect.signature(fn).bind(*args, **kwargs)
         bound.apply_defaults()
         path = cache_dir() / fn.__name__ / f'{digest([code_digest(fn), dict(bound.arguments)])}.pt'
-        if path.exists() and not os.environ.get('DEEPSTRUCT_FORCE'):
+        if path.exists() and (path in mine or not os.environ.get('DEEPSTRUCT_FORCE')):
             return torch.load(path, weights_only=True)
         value = fn(*args, **kwargs)
         with atomic(path) as tmp: torch.save(value, tmp)
+        mine.add(path)
         return value
     return stage
 

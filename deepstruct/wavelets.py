@@ -128,7 +128,7 @@ class _Step:
 # %% ../nbs/foundations/03_wavelets.ipynb #fbbdc0f7
 def _band(x, name, channels, divisible=1):
     "Cheap shape check for inner loops; finiteness is checked where data enter."
-    if x.ndim != 4 or x.shape[1] != channels or x.shape[2] != x.shape[3] or x.shape[3] % divisible or not x.is_floating_point():
+    if x.ndim != 4 or x.shape[1] != channels or x.shape[2] != x.shape[3] or not x.shape[3] or x.shape[3] % divisible or not x.is_floating_point():
         raise ValueError(f'{name} is {x.dtype} of shape {tuple(x.shape)}; expected floating (batch, {channels}, n, n)' + (f' with n a multiple of {divisible}' if divisible > 1 else ''))
     return x
 

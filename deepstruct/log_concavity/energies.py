@@ -61,7 +61,8 @@ class Spline(nn.Module):
               order:int, # derivative: 0 or 2
               weight=None # (...) of the sites; ones without
              ) -> torch.Tensor: # (B, K)
-        "Weighted sums of all functions over the sites, from the moments of t on each piece: no K values per site."
+        "Weighted sums of all functions over the sites, from the moments of t on each piece: no K values per site. ValueError for order 1."
+        if order not in (0, 2): raise ValueError(f'order is {order}; expected 0 or 2')
         d, p = self._local(t)
         w = torch.ones_like(d) if weight is None else weight.to(t.dtype).expand_as(d)
         out, p = 0, p.flatten(1)
@@ -270,6 +271,7 @@ class Sigmoids(nn.Module):
     def __init__(self, x, # data
                  k:int=20): # centres
         super().__init__()
+        if k < 2 or not x.max() > x.min(): raise ValueError(f'{k} centres over [{float(x.min()):g}, {float(x.max()):g}]; expected at least two, and values that vary')
         self.nodes = torch.linspace(float(x.min()), float(x.max()), k, dtype=torch.float64)
         self.width = float(self.nodes[1] - self.nodes[0])
 
@@ -300,6 +302,14 @@ class ChannelPairs(Family):
         self.sizes = [len(site), 0, len(pairs)]
         self.theta = torch.zeros(sum(self.sizes), dtype=torch.float64)
 
+    def features(self, x):
+        "As `Family.features`."
+        return torch.cat([self.site.total(x, 0), torch.einsum('kij,bi,bj->bk', self.pairs.to(x.dtype), x.flatten(1), x.flatten(1)) / 2], 1)
+
+    def kernel(self):
+        "Refused: couplings of channels are no stencil."
+        raise ValueError('free couplings of channels are no stationary stencil of the fine grid; expected a Family')
+
     def gradients(self, x):
         "As `Family.gradients`."
         g = torch.einsum('kij,bj->bki', self.pairs.to(x.dtype), x.flatten(1)).reshape(len(x), -1, self.n, self.n)
@@ -319,6 +329,10 @@ class ChannelPairs(Family):
     def gradient(self, x):
         "As `Family.gradient`."
         return self._pairs(x) + self.site.evaluate(x, 1, self.split()[0])
+
+    def hessian(self, x, h):
+        "As `Family.hessian`."
+        return self._pairs(h.flatten(0, 1)).reshape(h.shape) + self.site.evaluate(x, 2, self.split()[0]) * h
 
 # %% ../../nbs/log_concavity/00_energies.ipynb #76120e03
 def phi4_family(n:int=32, # side

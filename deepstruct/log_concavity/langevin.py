@@ -118,7 +118,8 @@ def run_chain(target, y, # target; (B, ...) where the chains start
               each:bool=False, # a step for each chain, where the targets differ: frozen at its geometric mean over the second half of the adaptation
               label:str|None=None # shows progress
              ): # (y, Report)
-    "Chains side by side. Raises SamplingError when more than 1 % of the proposals of a chain's second half diverge, when the step collapses, or when more than 1 % of the chains stand still."
+    "Chains side by side. ValueError for no steps or chains; SamplingError when more than 1 % of the proposals of a chain's second half diverge, when the step collapses, or when more than 1 % of the chains stand still."
+    if steps < 1 or leapfrogs < 1 or not step > 0 or not len(y): raise ValueError(f'{steps} steps of {leapfrogs} leapfrogs of {step:g} for {len(y)} chains; expected at least one of each')
     first, goal, adapt = step, goal or (.574 if leapfrogs == 1 else .8), steps // 2 if adapt is None else adapt
     draw = lambda: torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
     E, g = target.energy_gradient(y)

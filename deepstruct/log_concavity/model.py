@@ -9,7 +9,7 @@ __all__ = ['level_family', 'confine', 'polish', 'gaussian_start', 'LogConcaveMod
 import json
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -97,10 +97,16 @@ class LogConcaveModel(nn.Module):
                  polish_fields:int=4000, # fields used by them
                  ridge:float=1e-7): # of the normal equations
         super().__init__()
+        for name, value, least in (('width', width, 0), ('nodes', nodes, 2), ('bond_below', bond_below, 0), ('polish_steps', polish_steps, 0), ('polish_fields', polish_fields, 1)):
+            if not isinstance(value, int) or value < least: raise ValueError(f'{name} is {value!r}; expected a whole number, at least {least}')
+        if not 0 <= ridge < 1: raise ValueError(f'ridge is {ridge!r}; expected a number from 0 to 1')
         self.wavelet = Octave(wavelet)
         self.options = dict(wavelet=wavelet, width=width, nodes=nodes, bond_below=bond_below, even=even, isotropic=isotropic, polish_steps=polish_steps, polish_fields=polish_fields, ridge=ridge)
         self.levels = nn.ModuleList() # finest first
         self.stencils, self.log, self.density = [], [], None
+
+    def _fitted(self):
+        if not self.levels: raise ValueError('the model is not fitted; call fit(x) first')
 
     def _check(self, x, min_samples=1):
         check_fields(x, min_samples=min_samples, channels=1)
@@ -115,7 +121,7 @@ class LogConcaveModel(nn.Module):
         self._check(x, min_samples=20)
         o, generator = self.options, generator or torch.Generator().manual_seed(0)
         if not x.std() > 0: raise ValueError(f'x is constant ({float(x.flatten()[0]):g}); expected fields that vary')
-        levels, log, stencils = [], [], []
+        levels, log, stencils, scale = [], [], [], float(x.std())
         while x.shape[-1] > 1:
             n = x.shape[-1]
             f = level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'])
@@ -126,8 +132,9 @@ class LogConcaveModel(nn.Module):
             levels.append(f); log.append({'side': n, 'parameters': len(f), 'lift': lift, 'moments': history})
             stencils.append(mean_stencil(f, x[:2000]))
             x = self.wavelet.low(x)
-        self.levels, self.log, self.stencils = nn.ModuleList(levels), log, stencils
-        self.density = fit_scalar(x, o['even'])
+        if x.std() < 1e-5 * scale: raise ValueError(f'the coarsest values have standard deviation {float(x.std()):.1g}, the fields {scale:.1g}; expected means that vary')
+        density = fit_scalar(x, o['even'])
+        self.levels, self.log, self.stencils, self.density = nn.ModuleList(levels), log, stencils, density
         return self
 
     def sample(self, n:int, # fields
@@ -135,8 +142,9 @@ class LogConcaveModel(nn.Module):
                low=None # (n, 1, 1, 1) coarsest values; None: drawn from the learned density
               ) -> torch.Tensor: # (n, 1, L, L)
         "Independent fields, coarse to fine; chains start at one exact step for a Gaussian conditional. SamplingError when a level diverges or leaves the window of its potential."
-        if not self.levels: raise ValueError('the model is not fitted; call fit(x) first')
-        if n < 1: raise ValueError(f'n is {n}; expected at least 1')
+        self._fitted()
+        if not isinstance(n, int) or n < 1 or batch < 1: raise ValueError(f'n is {n!r} in batches of {batch}; expected whole numbers, at least 1')
+        if low is not None and low.shape != (n, 1, 1, 1): raise ValueError(f'low has shape {tuple(low.shape)}; expected ({n}, 1, 1, 1)')
         x = self.density.sample(n, generator).reshape(n, 1, 1, 1) if low is None else low
         for f, stencil in progress(list(zip(self.levels, self.stencils))[::-1], 'levels'):
             white = Whitening(stencil, self.wavelet, f.n, dtype=dtype)
@@ -154,7 +162,7 @@ class LogConcaveModel(nn.Module):
     def energy(self, x): # (B, 1, L, L)
         "(B, J+1): the conditional energies from fine to coarse, then $-\\log p(x_J)$; their sum is $-\\log p(x)$ up to $\\sum_j \\log \\mathcal Z_j(x_j)$."
         out = []
-        self._check(x)
+        self._fitted(); self._check(x)
         for f in self.levels:
             out.append(f.energy(x)); x = self.wavelet.low(x)
         return torch.stack([*out, -self.density.log_prob(x).flatten().to(x.dtype)], 1)
@@ -162,7 +170,9 @@ class LogConcaveModel(nn.Module):
     def score(self, x, # (B, 1, n, n) fields x_{j-1}
               level:int=0): # j - 1
         "$-\\nabla_{\\bar x_j} \\bar E_j$, (B, 3, n/2, n/2): the conditional score of the details of that level."
-        check_fields(x, channels=1)
+        self._fitted(); check_fields(x, channels=1)
+        sides = [f.n for f in self.levels]
+        if level not in range(len(sides)) or x.shape[-1] != sides[level]: raise ValueError(f'level {level} with fields of side {x.shape[-1]}; expected a level below {len(sides)} and its side, one of {sides}')
         return -self.wavelet.detail(self.levels[level].gradient(x))
 
     def to_state(self) -> dict: # of tensors, numbers and lists
@@ -185,6 +195,7 @@ class LogConcaveModel(nn.Module):
 
     def save(self, path):
         "Writes the state with safetensors, atomically: tensors beside a JSON header, no pickle."
+        self._fitted()
         tensors = {}
         def strip(o, at): # tensors out of the tree, their names in
             if isinstance(o, torch.Tensor): tensors[at] = o.contiguous(); return {'tensor': at}
@@ -195,7 +206,12 @@ class LogConcaveModel(nn.Module):
 
     @classmethod
     def load(cls, path):
-        "The model that `save` wrote."
+        "The model that `save` wrote; ValueError for another file, or half of one."
+        try: return cls._read(path)
+        except (SafetensorError, KeyError, TypeError) as e: raise ValueError(f'{path} is not a model that save() wrote: {e}') from e
+
+    @classmethod
+    def _read(cls, path):
         with safe_open(path, 'pt') as f:
             def fill(o): # tensors back into the tree
                 if isinstance(o, list): return [fill(v) for v in o]
