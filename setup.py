@@ -6,6 +6,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 root = Path(__file__).parent
 cfg = ConfigParser(delimiters=['='])
@@ -25,6 +26,13 @@ class WithData(build_py):
             shutil.copyfile(path, to)
 
 
+class WithSources(sdist):
+    """Adds what this file reads and what WithData copies, so that a wheel can be built from the archive."""
+    def make_distribution(self):
+        found = [root / 'settings.ini', root / 'requirements.lock', *(root / 'data').glob('*.*'), *(root / 'data').glob('results/*/*.json')]
+        self.filelist.extend([str(p.relative_to(root)) for p in found])
+        super().make_distribution()
+
 
 setup(
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],
@@ -35,5 +43,5 @@ setup(
     packages=find_packages(include=['deepstruct*']),
     install_requires=shlex.split(cfg['requirements']), extras_require={'dev': shlex.split(cfg['dev_requirements'])},
     entry_points={'console_scripts': cfg['console_scripts'].split('\n'), 'nbdev': ['deepstruct=deepstruct._modidx:d']},
-    cmdclass={'build_py': WithData}, zip_safe=False,
+    cmdclass={'build_py': WithData, 'sdist': WithSources}, zip_safe=False,
 )
