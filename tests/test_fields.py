@@ -4,9 +4,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from deepstruct.core import generator
-from deepstruct.fields import Phi4, _evolve, _seeds, autocorrelation, autocorrelation_time, binder, gaussian_field, minus_laplacian, radial_spectrum, virial
+from deepstruct.fields import Phi4, _clusters, _evolve, _exp_minus, _seeds, autocorrelation, autocorrelation_time, binder, gaussian_field, minus_laplacian, radial_spectrum, virial
 torch.set_num_threads(1)
 
 
@@ -36,21 +38,50 @@ def test_simulator_against_the_transfer_matrix(beta):
 def test_each_move_alone_is_right():
     averages = {}
     for clusters in (False, True):
-        phi = np.ones((32, 4, 4))
+        phi = np.ones((4, 4, 32))
         _evolve(phi, 0.4, 1.2, 500, 500, clusters, _seeds(generator('alone'), 32))
         seen, kept, acceptance = _evolve(phi, 0.4, 1.2, 4000, 4000, clusters, _seeds(generator('alone', clusters), 32))
-        assert 0.3 < acceptance < 0.9 and np.allclose(kept[:, -1], phi, atol=1e-6)
-        x = torch.from_numpy(phi)[:, None]
+        assert 0.3 < acceptance < 0.9 and np.allclose(kept[:, -1], phi.transpose(2, 0, 1), atol=1e-6)
+        x = torch.from_numpy(phi).permute(2, 0, 1)[:, None]
         assert np.allclose(seen[:, -1, 0], Phi4(0.4, 4).energy(x) / 16) and np.allclose(seen[:, -1, 1], x.mean((1, 2, 3))) and np.allclose(seen[:, -1, 2], (x**2).mean((1, 2, 3)))
         averages[clusters] = [mean_error(torch.from_numpy(s.mean(1))) for s in (seen[..., 0], seen[..., 1]**2, seen[..., 2])]
     for (a, da), (b, db) in zip(averages[False], averages[True]): assert abs(a - b) < 4.5 * math.hypot(da, db)
 
 
+def test_the_exponential_of_the_inner_loops():
+    x = np.concatenate([np.linspace(0, 41, 5001), [1e3, np.inf]])
+    assert np.allclose([_exp_minus(v) for v in x], np.exp(-np.minimum(x, 60 * np.log(2))), rtol=1e-11)
+
+
 def test_cluster_moves_keep_sizes():
-    phi = np.random.default_rng(0).normal(size=(1, 8, 8))
+    phi = np.random.default_rng(0).normal(size=(8, 8, 3))
     before = phi.copy()
-    _evolve(phi, 0.7, 0.0, 5, 5, True, _seeds(generator('signs'), 1))
+    _evolve(phi, 0.7, 0.0, 5, 5, True, _seeds(generator('signs'), 3))
     assert np.array_equal(np.abs(phi), np.abs(before)) and not np.array_equal(phi, before)
+
+
+@pytest.mark.parametrize('L', (2, 4, 16))
+def test_clusters_against_connected_components(L):
+    C = 50
+    phi = np.random.default_rng(1).normal(size=(L, L, C))
+    before, bond, label, parent, sign = phi.copy(), np.empty((L, L, C), np.int8), np.zeros((L, L, C), np.int32), np.empty((L * L, C), np.int32), np.empty((L * L, C))
+    _clusters(phi, 0.7, _seeds(generator('clusters', L), C), bond, label, parent, sign)
+    site, flips = np.arange(L * L).reshape(L, L), []
+    for k in range(C):
+        ends = [np.stack([site[bond[..., k] & way > 0], np.roll(site, 1, axis)[bond[..., k] & way > 0]]) for way, axis in ((1, 1), (2, 0))]
+        a, b = np.concatenate(ends, 1)
+        assert (before[..., k].flat[a] * before[..., k].flat[b] > 0).all() # bonds join equal signs
+        n, component = connected_components(coo_array((np.ones(len(a)), (a, b)), (L * L, L * L)), directed=False)
+        flip = (phi / before)[..., k].flatten()
+        assert set(np.unique(flip)) <= {-1., 1.} and all(len(set(flip[component == c])) == 1 for c in range(n))
+        used = label[..., k].max() + 1
+        assert (parent[:used, k] == np.arange(used)).sum() == n
+        flips += [flip[component == c][0] for c in range(n)]
+    assert abs(np.mean(flips)) < 4.5 / len(flips)**.5
+    same = np.concatenate([before * np.roll(before, 1, axis) for axis in (1, 0)])
+    drawn = np.concatenate([bond & 1, bond >> 1])
+    chance = np.where(same > 0, 1 - np.exp(-2 * .7 * np.maximum(same, 0)), 0)
+    assert abs((drawn - chance).sum()) < 4.5 * (chance * (1 - chance)).sum()**.5
 
 
 @pytest.mark.parametrize('beta', (0.50, 0.68, 0.76))

@@ -246,20 +246,24 @@ class Tabulated:
         self.symbol = symbol(self.kernel, family.n).to(torch.complex128 if dtype == torch.float64 else torch.complex64)
         self.site, self.bond = (Table(f, th, dtype) if f else None for f, th in ((family.site, site), (family.bond, bond)))
 
-    def _pairs(self, x):
+    def pairs(self, x):
+        "$Kx$."
         return apply(self.kernel, x) if len(self.kernel) <= 9 else torch.fft.irfft2(torch.fft.rfft2(x) * self.symbol, s=x.shape[-2:])
 
     def energy(self, x):
         "(B,)."
-        e = x * self._pairs(x) / 2
+        e = x * self.pairs(x) / 2
         if self.site: e = e + self.site.energy(x)
         for a in AXES if self.bond else (): e = e + self.bond.energy((x + shift(x, a)) / 2)
         return e.sum((1, 2, 3))
 
     def gradient(self, x):
         "(B, 1, n, n)."
-        g = self._pairs(x)
-        if self.site: g = g + self.site.gradient(x)
+        return self.pairs(x) + self.force(x)
+
+    def force(self, x):
+        "Of the potentials alone, (B, 1, n, n)."
+        g = self.site.gradient(x) if self.site else torch.zeros_like(x)
         for a in AXES if self.bond else ():
             h = self.bond.gradient((x + shift(x, a)) / 2) / 2
             g = g + h + shift(h, (-a[0], -a[1]))

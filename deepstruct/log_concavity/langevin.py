@@ -31,23 +31,26 @@ def mean_stencil(family, # energies of side n
         add((0, 0), 2 * c); add(a, c); add((-a[0], -a[1]), c)
     return out
 
+def _blocks(stencil, wavelet, n): # (m, m, 3, 3) complex: the details' block at each frequency
+    m = n // 2
+    unit = torch.zeros(3, 3, m, m, dtype=torch.float64)
+    unit[range(3), range(3), 0, 0] = 1
+    column = wavelet.detail(apply(stencil, wavelet.embed_detail(unit))) # (source, target, m, m)
+    M = torch.fft.fft2(column).permute(2, 3, 1, 0)
+    return (M + M.mH) / 2
+
 class Whitening:
     "$W = S^{-1} M^{-1/2}$ with a block-circulant mean conditional Hessian M, applied by FFT over the coarse grid, and a diagonal S that may differ from chain to chain."
     def __init__(self, stencil, wavelet, n:int, # side of x_{j-1}
                  floor:float=.05, # smallest eigenvalue kept, in units of the median; smallest ratio of the diagonals
                  dtype=torch.float64,
                  diagonal=None): # (B, 3, n/2, n/2) of the mean Hessian of each chain, S^2 times that of M; without it S is 1
-        m = n // 2
-        unit = torch.zeros(3, 3, m, m, dtype=torch.float64)
-        unit[range(3), range(3), 0, 0] = 1
-        column = wavelet.detail(apply(stencil, wavelet.embed_detail(unit))) # (source, target, m, m)
-        M = torch.fft.fft2(column).permute(2, 3, 1, 0)
-        w, v = torch.linalg.eigh((M + M.mH) / 2)
+        M = _blocks(stencil, wavelet, n)
+        w, v = torch.linalg.eigh(M)
         self.eigenvalues = w
         w = w.clamp_min(floor * float(w.median()))
-        cdtype = torch.complex128 if dtype == torch.float64 else torch.complex64
-        self.root = ((v * w[..., None, :].rsqrt()) @ v.mH).to(cdtype)[:, :m // 2 + 1].permute(2, 3, 0, 1).contiguous() # (3, 3, m, m/2 + 1)
-
+        self.matrix, self.dtype = (v * w[..., None, :].rsqrt()) @ v.mH, dtype # M^-1/2
+        self.root = self._half(self.matrix)
         self.scale = None if diagonal is None else (diagonal / M.mean((0, 1)).diagonal().real[:, None, None]).clamp_min(floor).rsqrt().to(dtype)
 
     def __call__(self, y): # (B, 3, m, m)
@@ -64,11 +67,21 @@ class Whitening:
         blocks = torch.linalg.inv(self.root.permute(2, 3, 0, 1)).permute(2, 3, 0, 1)
         return self._multiply(blocks, d if self.scale is None else d / self.scale)
 
+    def quadratic(self, stencil, wavelet): # K as {shift: weight}
+        "The blocks of $M^{-1/2}\\, \\bar G K \\bar G^T M^{-1/2}$, (3, 3, m, m/2 + 1)."
+        return self._half(self.matrix @ _blocks(stencil, wavelet, 2 * len(self.matrix)) @ self.matrix)
+
+    def _half(self, blocks): # of a real transform
+        return blocks[:, :len(blocks) // 2 + 1].permute(2, 3, 0, 1).to(torch.complex128 if self.dtype == torch.float64 else torch.complex64).contiguous()
+
     def _multiply(self, blocks, y):
-        z = torch.fft.rfft2(y)[:, :, None]
-        out = blocks[:, 0] * z[:, 0]
-        for l in (1, 2): out = torch.addcmul(out, blocks[:, l], z[:, l])
-        return torch.fft.irfft2(out, s=y.shape[-2:])
+        return torch.fft.irfft2(_times(blocks, torch.fft.rfft2(y)), s=y.shape[-2:])
+
+def _times(blocks, z, out=None): # (3, 3, m, m/2 + 1), (B, 3, m, m/2 + 1); added to out
+    z = z[:, :, None]
+    out = blocks[:, 0] * z[:, 0] if out is None else torch.addcmul(out, blocks[:, 0], z[:, 0])
+    for l in (1, 2): out = torch.addcmul(out, blocks[:, l], z[:, l])
+    return out
 
 # %% ../../nbs/log_concavity/02_langevin.ipynb #cd32d940
 class SamplingError(RuntimeError):
@@ -89,14 +102,23 @@ class Conditional:
     def __init__(self, family, wavelet, low, # (B, 1, n/2, n/2)
                  whitening):
         self.family, self.wavelet, self.whitening, self.base = Tabulated(family, low.dtype), wavelet, whitening, wavelet.embed_low(low)
+        self.pairs = whitening.quadratic(self.family.kernel, wavelet) if whitening.scale is None else None # in whitened details, if that is stationary
+        if self.pairs is not None: self.slope = whitening.transpose(wavelet.detail(self.family.pairs(self.base)))
     def details(self, y): return self.whitening(y)
     def field(self, y): return self.base + self.wavelet.embed_detail(self.whitening(y))
     def energy(self, y): return self.family.energy(self.field(y))
-    def gradient(self, y): return self.energy_gradient(y, False)
-    def energy_gradient(self, y, both=True):
-        x = self.field(y)
-        g = self.whitening.transpose(self.wavelet.detail(self.family.gradient(x)))
-        return (self.family.energy(x), g) if both else g
+    def gradient(self, y): return self._gradient(y)[1]
+    def energy_gradient(self, y):
+        x, g = self._gradient(y)
+        return self.family.energy(x), g
+    def _gradient(self, y): # the field and the gradient
+        if self.pairs is None:
+            x = self.field(y)
+            return x, self.whitening.transpose(self.wavelet.detail(self.family.gradient(x)))
+        z, R, s = torch.fft.rfft2(y), self.whitening.root, y.shape[-2:]
+        x = self.base + self.wavelet.embed_detail(torch.fft.irfft2(_times(R, z), s=s))
+        f = torch.fft.rfft2(self.wavelet.detail(self.family.force(x)))
+        return x, self.slope + torch.fft.irfft2(_times(R, f, _times(self.pairs, z)), s=s)
 
 class Direct:
     "The whole field as target, without whitening: what the cascade is compared with."

@@ -55,7 +55,7 @@ def polish(family, wavelet, x, # (B, 1, n, n) training fields; family.theta is c
            iterations:int=6, trajectories:int=8, leapfrogs:int=4, enough:float=3., # in standard errors
            generator=None) -> list: # the largest difference, in standard errors, before each step
     "Newton steps on the conditional likelihood (moments by HMC). Source: WCRG (2207.04941) in conditional form."
-    history, step = [], .4
+    history, step = [], 1.4 * (3 * family.n**2 / 4)**-.25
     white = Whitening(mean_stencil(family, x[:1000]), wavelet, family.n, dtype=x.dtype)
     parts = x.split(512)
     states = [white.inverse(wavelet.detail(part)) for part in parts]
@@ -138,7 +138,8 @@ class LogConcaveModel(nn.Module):
         return self
 
     def sample(self, n:int, # fields
-               generator=None, trajectories:int=24, leapfrogs:int=8, batch:int=256, dtype=torch.float32,
+               generator=None, trajectories:int=16, leapfrogs:int=8, batch:int=256, # fields at the finest level, more at the coarser ones
+               dtype=torch.float32,
                low=None # (n, 1, 1, 1) coarsest values; None: drawn from the learned density
               ) -> torch.Tensor: # (n, 1, L, L)
         "Independent fields, coarse to fine; chains start at one exact step for a Gaussian conditional. SamplingError when a level diverges or leaves the window of its potential."
@@ -148,11 +149,12 @@ class LogConcaveModel(nn.Module):
         x = self.density.sample(n, generator).reshape(n, 1, 1, 1) if low is None else low
         for f, stencil in progress(list(zip(self.levels, self.stencils))[::-1], 'levels'):
             white = Whitening(stencil, self.wavelet, f.n, dtype=dtype)
-            out = []
-            for part in x.to(dtype).split(batch):
+            out, step = [], 1.4 * (3 * f.n**2 / 4)**-.25 # how steps of HMC scale with the dimension, to begin with
+            for part in x.to(dtype).split(batch * (self.levels[0].n // f.n)**2):
                 target = Conditional(f, self.wavelet, part, white)
                 y = gaussian_start(target, torch.zeros(len(part), 3, f.n // 2, f.n // 2, dtype=dtype), generator)
-                y, _ = run_chain(target, y, trajectories, leapfrogs, generator)
+                y, report = run_chain(target, y, trajectories, leapfrogs, generator, step)
+                step = report.step
                 out.append(target.field(y))
             x, window = torch.cat(out), 3 * float(f.site.nodes.abs().max())
             left = int((~(x.abs().amax((1, 2, 3)) < window)).sum()) # NaN too
