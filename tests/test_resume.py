@@ -12,8 +12,10 @@ import toy as T
 from deepstruct import runner as R
 
 
-def command(*words, **kw): return subprocess.Popen([sys.executable, '-c', 'import sys; from deepstruct.cli import main; sys.exit(main())', *words],
-                                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
+MAIN = 'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from deepstruct.cli import main; sys.exit(main())' # a job in the background starts deaf to Ctrl-C
+
+
+def command(*words, **kw): return subprocess.Popen([sys.executable, '-c', MAIN, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
 
 
 def log(toy): return (toy / 'log').read_text().split() if (toy / 'log').exists() else []
