@@ -43,9 +43,13 @@ def test_rows_are_the_step(step, d):
     G, B = E.step_rows(step, d)
     U = torch.cat([G, B])
     assert torch.allclose(U @ U.T, torch.eye(d, dtype=D), atol=1e-10)
-    x = torch.randn(3, d, generator=generator('rows'), dtype=D)
-    shape = (9, math.isqrt(d // 9), math.isqrt(d // 9)) if getattr(step, 'step', 1) == 2 else (1, math.isqrt(d), math.isqrt(d))
-    for rows, part in zip((G, B), step.analysis(x.reshape(3, *shape))): assert torch.allclose(x @ rows.T, part.flatten(1), atol=1e-10)
+    n, first = (8, HalfOctave(step.name, 1)) if getattr(step, 'step', 1) == 2 else (math.isqrt(d), None)
+    field = torch.randn(3, 1, n, n, generator=generator('rows'), dtype=D)
+    x = field.flatten(1) @ E.step_rows(first, n * n)[0].T if first else field.flatten(1)
+    low, detail = step.analysis(first.low(field) if first else field)
+    assert torch.allclose(x @ B.T, detail.flatten(1), atol=1e-10)
+    if getattr(step, 'step', 2) == 2: assert torch.allclose(x @ G.T, low.flatten(1), atol=1e-10)
+    else: assert torch.allclose(x @ G.T @ G, low.flatten(1), atol=1e-10) # the field without its top quarter, from its coefficients
 
 
 def test_gaussian_kl():

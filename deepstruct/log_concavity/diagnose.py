@@ -14,17 +14,15 @@ import torch
 from ..core import check_fields
 from .energies import apply
 from .langevin import mean_stencil
-from ..wavelets import HalfOctave, Octave, packet_matrix
+from ..wavelets import Octave, packet_matrix
 
 # %% ../../nbs/log_concavity/04_diagnose.ipynb #8422e1c7
 def detail_band(step, # an Octave or a HalfOctave
          n:int # side of the fine grid
         ) -> torch.Tensor: # (D, n, n) float64, orthonormal
-    "The rows of $\\bar G$ as fields; those of the second half octave are seen on the grid of the first."
+    "The rows of $\\bar G$ as fields."
     shape = step.detail_shape(n)
-    d = int(np.prod(shape))
-    out = step.embed_detail(torch.eye(d, dtype=torch.float64).reshape(d, *shape))
-    return (HalfOctave(step.name, 1).embed_low(out) if getattr(step, 'step', 1) == 2 else out)[:, 0]
+    return step.embed_detail(torch.eye(int(np.prod(shape)), dtype=torch.float64).reshape(-1, *shape))[:, 0]
 
 def whole(n:int) -> torch.Tensor: # (n^2, n, n) float64
     "The band of all fields: one row a site."
@@ -112,7 +110,7 @@ def width_sizes(family, # of the largest width, its stencils in order of width
                 width:int) -> list: # number of parameters at width 0, 1, ..., width
     "How many leading parameters each smaller neighbourhood has."
     n = family.n
-    reach = [max(max(min(abs(v), n - abs(v)) for v in a) for a in s) for s in family.stencils]
+    reach = [max(max(min(abs(v), n - abs(v)) for v in a) for a in s) for s in family.stencils if isinstance(s, dict)]
     return [len(family) - len(reach) + sum(r <= w for r in reach) for w in range(width + 1)]
 
 def held_out_losses(eq, # NormalEquations of nested families

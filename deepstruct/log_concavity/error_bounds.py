@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..core import check_fields
-from ..wavelets import Octave
+from ..wavelets import HalfOctave, Octave
 
 # %% ../../nbs/log_concavity/06_error_bounds.ipynb #fc6e80e3
 def _factor(K, name):
@@ -38,12 +38,16 @@ def gaussian_kl(K, # (d, d) precision of p
 def step_rows(step, # an Octave or a HalfOctave
               d:int # numbers that enter it: n^2, or 9 n^2/16 before the second half octave
              ) -> tuple: # G (d', d), Gbar (d - d', d), float64
-    "One step of a cascade as two matrices; ValueError where no grid has d values."
+    "One step of a cascade as two matrices between coefficients; ValueError where no grid has d values."
     unit = lambda shape: torch.eye(math.prod(shape), dtype=torch.float64).reshape(-1, *shape)
-    for n in (math.isqrt(d), math.isqrt(16 * d // 9)):
-        low, detail = step.low_shape(n), step.detail_shape(n)
-        if math.prod(low) + math.prod(detail) == d: return step.embed_low(unit(low)).flatten(1), step.embed_detail(unit(detail)).flatten(1)
-    raise ValueError(f'{d} values cannot enter {step}; expected those of a square grid that it halves')
+    kept = lambda n: torch.cat([HalfOctave(step.name, 2).embed_detail(unit((5, n // 4, n // 4))), Octave(step.name).embed_low(unit((1, n // 2, n // 2)))]).flatten(1)
+    n, half = math.isqrt(16 * d // 9), getattr(step, 'step', 0)
+    if half != 2: n = math.isqrt(d)
+    if n < 2 or n % (4 if half else 2) or d != (9 * n * n // 16 if half == 2 else n * n): raise ValueError(f'{d} values cannot enter {step}; expected those of a square grid that it halves')
+    B = step.embed_detail(unit(step.detail_shape(n))).flatten(1)
+    if half == 1: return kept(n), B
+    G = step.embed_low(unit(step.low_shape(n))).flatten(1)
+    return (G @ kept(n).T, B @ kept(n).T) if half == 2 else (G, B)
 
 def coarse_precision(K, # (d, d)
                      G, B # (d', d), (d - d', d): rows of G and of Gbar

@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ..core import atomic, check_fields, progress
-from .energies import Family, Spline, quantile_nodes, shells
-from .langevin import Conditional, SamplingError, Whitening, mean_stencil, run_chain
+from .energies import Bands, Family, Spline, neighbours, quantile_nodes, shells
+from .langevin import Conditional, SamplingError, Whitening, first_step, mean_stencil, run_chain
 from .score_matching import ScalarDensity, fit_scalar, normal_equations
-from ..wavelets import Octave
+from ..wavelets import HalfOctave, Octave
 
 # %% ../../nbs/log_concavity/03_model.ipynb #4cf06d82
 def level_family(x, # (B, 1, n, n) fields x_{j-1}
@@ -25,7 +25,8 @@ def level_family(x, # (B, 1, n, n) fields x_{j-1}
                  nodes:int=16, # most nodes of the potential
                  bond_below:int=8, # grids smaller than this get a potential on bonds
                  even:bool=True, # E(-x) = E(x)
-                 isotropic:bool=True # shells, or all shifts
+                 isotropic:bool=True, # shells, or all shifts
+                 step=None # a HalfOctave: its packets get couplings of their own
                 ) -> Family:
     "The family of level energies for these data."
     n = x.shape[-1]
@@ -36,7 +37,8 @@ def level_family(x, # (B, 1, n, n) fields x_{j-1}
         means = torch.stack([(x + torch.roll(x, -1, a)) / 2 for a in (-1, -2)])
         bond = Spline(quantile_nodes(means, k, even), even)
     pairs = shells(n, min(width, n // 2), isotropic)
-    return Family(n, site, bond, [dict.fromkeys(s, 1.) for s in (pairs[1:] if bond else pairs)] if n > 2 else [])
+    bands = neighbours(step, n, isotropic) if isinstance(step, HalfOctave) else []
+    return Family(n, site, bond, [*(dict.fromkeys(s, 1.) for s in (pairs[1:] if bond else pairs)), *bands] if n > 2 else [])
 
 # %% ../../nbs/log_concavity/03_model.ipynb #3d3c978c
 def confine(family, x, wavelet, floor:float=.02) -> float: # the curvature added beyond the data
@@ -55,7 +57,7 @@ def polish(family, wavelet, x, # (B, 1, n, n) training fields; family.theta is c
            iterations:int=6, trajectories:int=8, leapfrogs:int=4, enough:float=3., # in standard errors
            generator=None) -> list: # the largest difference, in standard errors, before each step
     "Newton steps on the conditional likelihood (moments by HMC). Source: WCRG (2207.04941) in conditional form."
-    history, step = [], 1.4 * (3 * family.n**2 / 4)**-.25
+    history, step = [], first_step(wavelet, family.n)
     white = Whitening(mean_stencil(family, x[:1000]), wavelet, family.n, dtype=x.dtype)
     parts = x.split(512)
     states = [white.inverse(wavelet.detail(part)) for part in parts]
@@ -95,15 +97,16 @@ class LogConcaveModel(nn.Module):
                  isotropic:bool=True, # fields with the symmetries of the square
                  polish_steps:int=6, # Newton steps of maximum likelihood per level; 0: score matching alone
                  polish_fields:int=4000, # fields used by them
-                 ridge:float=1e-7): # of the normal equations
+                 ridge:float=1e-7, # of the normal equations
+                 half:bool=False): # steps of half an octave on sides of 8 and more
         super().__init__()
         for name, value, least in (('width', width, 0), ('nodes', nodes, 2), ('bond_below', bond_below, 0), ('polish_steps', polish_steps, 0), ('polish_fields', polish_fields, 1)):
             if not isinstance(value, int) or value < least: raise ValueError(f'{name} is {value!r}; expected a whole number, at least {least}')
         if not 0 <= ridge < 1: raise ValueError(f'ridge is {ridge!r}; expected a number from 0 to 1')
         self.wavelet = Octave(wavelet)
-        self.options = dict(wavelet=wavelet, width=width, nodes=nodes, bond_below=bond_below, even=even, isotropic=isotropic, polish_steps=polish_steps, polish_fields=polish_fields, ridge=ridge)
+        self.options = dict(wavelet=wavelet, width=width, nodes=nodes, bond_below=bond_below, even=even, isotropic=isotropic, polish_steps=polish_steps, polish_fields=polish_fields, ridge=ridge, half=half)
         self.levels = nn.ModuleList() # finest first
-        self.stencils, self.log, self.density = [], [], None
+        self.steps, self.stencils, self.log, self.density = [], [], [], None # the steps as long as the levels
 
     def _fitted(self):
         if not self.levels: raise ValueError('the model is not fitted; call fit(x) first')
@@ -115,6 +118,11 @@ class LogConcaveModel(nn.Module):
         if self.levels and n != self.levels[0].n: raise ValueError(f'x has side {n}; this model was fitted on side {self.levels[0].n}')
         return x
 
+    def _cascade(self, n): # the steps from side n down to 1
+        while n > 1:
+            yield from (HalfOctave(self.wavelet.name, 1), HalfOctave(self.wavelet.name, 2)) if self.options['half'] and n >= 8 else (self.wavelet,)
+            n //= 2
+
     def fit(self, x, # (B, 1, n, n) fields, n a power of two
             generator=None): # randomness of the polish
         "Learns all levels; returns self. ValueError for bad fields, a constant field, or fewer than twenty."
@@ -122,19 +130,20 @@ class LogConcaveModel(nn.Module):
         o, generator = self.options, generator or torch.Generator().manual_seed(0)
         if not x.std() > 0: raise ValueError(f'x is constant ({float(x.flatten()[0]):g}); expected fields that vary')
         levels, log, stencils, scale = [], [], [], float(x.std())
-        while x.shape[-1] > 1:
+        steps = list(self._cascade(x.shape[-1]))
+        for step in steps:
             n = x.shape[-1]
-            f = level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'])
-            eq = normal_equations(f, x, self.wavelet, folds=4, label=f'side {n}: score matching')
+            f = level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'], step)
+            eq = normal_equations(f, x, step, folds=4, label=f'side {n}: score matching')
             f.theta.copy_(eq.solve(ridge=o['ridge']))
-            lift = confine(f, x[:1000], self.wavelet)
-            history = polish(f, self.wavelet, x[:o['polish_fields']], o['polish_steps'], generator=generator) if o['polish_steps'] else []
+            lift = confine(f, x[:1000], step)
+            history = polish(f, step, x[:o['polish_fields']], o['polish_steps'], generator=generator) if o['polish_steps'] else []
             levels.append(f); log.append({'side': n, 'parameters': len(f), 'lift': lift, 'moments': history})
             stencils.append(mean_stencil(f, x[:2000]))
-            x = self.wavelet.low(x)
+            x = step.low(x)
         if x.std() < 1e-5 * scale: raise ValueError(f'the coarsest values have standard deviation {float(x.std()):.1g}, the fields {scale:.1g}; expected means that vary')
         density = fit_scalar(x, o['even'])
-        self.levels, self.log, self.stencils, self.density = nn.ModuleList(levels), log, stencils, density
+        self.levels, self.steps, self.log, self.stencils, self.density = nn.ModuleList(levels), steps, log, stencils, density
         return self
 
     def sample(self, n:int, # fields
@@ -147,12 +156,12 @@ class LogConcaveModel(nn.Module):
         if not isinstance(n, int) or n < 1 or batch < 1: raise ValueError(f'n is {n!r} in batches of {batch}; expected whole numbers, at least 1')
         if low is not None and low.shape != (n, 1, 1, 1): raise ValueError(f'low has shape {tuple(low.shape)}; expected ({n}, 1, 1, 1)')
         x = self.density.sample(n, generator).reshape(n, 1, 1, 1) if low is None else low
-        for f, stencil in progress(list(zip(self.levels, self.stencils))[::-1], 'levels'):
-            white = Whitening(stencil, self.wavelet, f.n, dtype=dtype)
-            out, step = [], 1.4 * (3 * f.n**2 / 4)**-.25 # how steps of HMC scale with the dimension, to begin with
+        for f, wav, stencil in progress(list(zip(self.levels, self.steps, self.stencils))[::-1], 'levels'):
+            white = Whitening(stencil, wav, f.n, dtype=dtype)
+            out, step = [], first_step(wav, f.n)
             for part in x.to(dtype).split(batch * (self.levels[0].n // f.n)**2):
-                target = Conditional(f, self.wavelet, part, white)
-                y = gaussian_start(target, torch.zeros(len(part), 3, f.n // 2, f.n // 2, dtype=dtype), generator)
+                target = Conditional(f, wav, part, white)
+                y = gaussian_start(target, torch.zeros(len(part), *wav.detail_shape(f.n), dtype=dtype), generator)
                 y, report = run_chain(target, y, trajectories, leapfrogs, generator, step)
                 step = report.step
                 out.append(target.field(y))
@@ -162,24 +171,26 @@ class LogConcaveModel(nn.Module):
         return x
 
     def energy(self, x): # (B, 1, L, L)
-        "(B, J+1): the conditional energies from fine to coarse, then $-\\log p(x_J)$; their sum is $-\\log p(x)$ up to $\\sum_j \\log \\mathcal Z_j(x_j)$."
+        "(B, levels + 1): the conditional energies from fine to coarse, then $-\\log p(x_J)$; their sum is $-\\log p(x)$ up to $\\sum_j \\log \\mathcal Z_j(x_j)$."
         out = []
         self._fitted(); self._check(x)
-        for f in self.levels:
-            out.append(f.energy(x)); x = self.wavelet.low(x)
+        for f, step in zip(self.levels, self.steps):
+            out.append(f.energy(x)); x = step.low(x)
         return torch.stack([*out, -self.density.log_prob(x).flatten().to(x.dtype)], 1)
 
     def score(self, x, # (B, 1, n, n) fields x_{j-1}
               level:int=0): # j - 1
-        "$-\\nabla_{\\bar x_j} \\bar E_j$, (B, 3, n/2, n/2): the conditional score of the details of that level."
+        "$-\\nabla_{\\bar x_j} \\bar E_j$, (B, 3, n/2, n/2) after an octave: the conditional score of the details of that level."
         self._fitted(); check_fields(x, channels=1)
         sides = [f.n for f in self.levels]
         if level not in range(len(sides)) or x.shape[-1] != sides[level]: raise ValueError(f'level {level} with fields of side {x.shape[-1]}; expected a level below {len(sides)} and its side, one of {sides}')
-        return -self.wavelet.detail(self.levels[level].gradient(x))
+        return -self.steps[level].detail(self.levels[level].gradient(x))
 
     def to_state(self) -> dict: # of tensors, numbers and lists
         "All that `from_state` needs."
-        rows = lambda s: [[*a, w] for a, w in s.items()]
+        def rows(s): # a stencil, Bands, or a tuple
+            if isinstance(s, tuple): return [rows(t) for t in s]
+            return [[*a, w] for a, w in s.items()] if isinstance(s, dict) else {'bands': [[*c, *d, *a, w] for (c, d, a), w in s.terms.items()]}
         levels = [{'n': f.n, 'theta': f.theta, 'site': f.site.nodes, 'bond': f.bond.nodes if f.bond else None, 'stencils': [rows(s) for s in f.stencils], 'mean': rows(m)}
                   for f, m in zip(self.levels, self.stencils)]
         return {'options': self.options, 'levels': levels, 'density': self.density.theta, 'radius': self.density.radius, 'log': self.log}
@@ -187,11 +198,15 @@ class LogConcaveModel(nn.Module):
     @classmethod
     def from_state(cls, state:dict):
         "The model that `to_state` described."
-        self, even, stencil = cls(**state['options']), state['options']['even'], lambda rows: {(a, b): w for a, b, w in rows}
+        self, even = cls(**state['options']), state['options']['even']
+        def stencil(rows):
+            if isinstance(rows, dict): return Bands(self.wavelet.name, {((i, k), (l, m), (a, b)): w for i, k, l, m, a, b, w in rows['bands']})
+            return tuple(stencil(r) for r in rows) if rows and isinstance(rows[-1], dict) else {(a, b): w for a, b, w in rows}
         for lv in state['levels']:
             f = Family(lv['n'], Spline(lv['site'], even), None if lv['bond'] is None else Spline(lv['bond'], even), [stencil(s) for s in lv['stencils']])
             f.theta.copy_(lv['theta'])
             self.levels.append(f); self.stencils.append(stencil(lv['mean']))
+        self.steps = list(self._cascade(self.levels[0].n))
         self.density, self.log = ScalarDensity(state['density'], state['radius'], even), state['log']
         return self
 
