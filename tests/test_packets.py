@@ -1,5 +1,4 @@
 "Half octaves through the whole chain: energies of neighbouring bands, whitening, conditional sampling, the model."
-import numpy as np
 import pytest
 import torch
 
@@ -8,7 +7,7 @@ from deepstruct.fields import Phi4
 from deepstruct.log_concavity.diagnose import detail_band, eigenvalues
 from deepstruct.log_concavity.energies import LAPLACIAN, Bands, Family, Spline, apply, neighbours, phi4_family, shells
 from deepstruct.log_concavity.langevin import Conditional, Whitening, local_diagonal, mean_stencil, run_chain
-from deepstruct.log_concavity.model import LogConcaveModel, gaussian_start, level_family
+from deepstruct.log_concavity.model import LogConcaveModel, gaussian_start
 from deepstruct.log_concavity.score_matching import normal_equations
 from deepstruct.wavelets import HalfOctave, Octave, packets
 
