@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SWEEPS', 'minus_laplacian', 'Phi4', 'autocorrelation', 'autocorrelation_time', 'Sample', 'simulate', 'binder',
-           'radial_spectrum', 'virial', 'gaussian_field']
+           'radial_spectrum', 'spectrum_error', 'virial', 'gaussian_field']
 
 # %% ../nbs/foundations/04_fields.ipynb #75ae11aa
 import math, time
@@ -253,6 +253,15 @@ def radial_spectrum(x:Tensor # (B, 1, n, n)
     power = torch.fft.fft2(x[:, 0], norm='ortho').abs().square().flatten(1)
     total = power.new_zeros(len(x), int(shell.max()) + 1).index_add_(1, shell, power)
     return torch.arange(1, n // 2 + 1), (total / torch.bincount(shell))[:, 1:n // 2 + 1]
+
+def spectrum_error(x:Tensor, y:Tensor, # (B, 1, n, n) each
+                   generator=None, # randomness of the bootstrap
+                   boots:int=200) -> dict: # ratio, sd: (n/2,); rms, worst: numbers
+    "The log-ratio of two radial spectra: `rms` over the shells, with the sampling variance of both sets (bootstrap over fields) subtracted from its mean square."
+    P, Q = radial_spectrum(x)[1].double(), radial_spectrum(y)[1].double()
+    draw = lambda P: torch.stack([P[torch.randint(len(P), (len(P),), generator=generator)].mean(0).log() for _ in range(boots)])
+    r, var = (P.mean(0) / Q.mean(0)).log(), draw(P).var(0) + draw(Q).var(0)
+    return {'ratio': r, 'sd': var.sqrt(), 'rms': float((r**2 - var).mean().clamp_min(0).sqrt()), 'worst': float(r.abs().max())}
 
 # %% ../nbs/foundations/04_fields.ipynb #b5c46a0c
 def virial(x:Tensor, # (B, 1, L, L)
