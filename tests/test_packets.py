@@ -7,7 +7,7 @@ from deepstruct.fields import Phi4
 from deepstruct.log_concavity.diagnose import detail_band, eigenvalues
 from deepstruct.log_concavity.energies import LAPLACIAN, Bands, Family, Spline, apply, neighbours, phi4_family, shells
 from deepstruct.log_concavity.langevin import Conditional, Whitening, local_diagonal, mean_stencil, run_chain
-from deepstruct.log_concavity.model import LogConcaveModel, gaussian_start
+from deepstruct.log_concavity.model import LogConcaveModel, drop_idle, gaussian_start
 from deepstruct.log_concavity.score_matching import normal_equations
 from deepstruct.wavelets import HalfOctave, Octave, packets
 
@@ -86,6 +86,23 @@ def test_a_gaussian_is_sampled_and_learned_exactly(step):
     for h in (step.detail, lambda a: apply(LAPLACIAN, a)):
         a, b = h(made).square().flatten(1).mean(1), h(x).square().flatten(1).mean(1)
         assert abs(float(a.mean() - b.mean())) < 5 * float((a - b).std()) / n**.5
+
+
+@pytest.mark.parametrize('free', (True, False))
+def test_couplings_stay_where_held_out_folds_gain(free):
+    step, f = HalfOctave('db4', 1), coupled(HalfOctave('db4', 1))
+    if not free: f.theta[2:] = 0
+    x = torch.randn(4000, N * N, generator=generator('free'), dtype=D) @ torch.linalg.cholesky(torch.linalg.inv(apply(f.kernel(), eye).flatten(1))).T
+    x = x.view(-1, 1, N, N)
+    g, eq = drop_idle(f, normal_equations(f, x, step, folds=10))
+    assert (len(g) == len(f)) == free and len(eq.g[0]) == len(g)
+    z = (eq.solve() - f.theta[:len(g)]).abs()
+    assert z[:2].max() < .1
+
+
+def test_what_a_stencil_holds_is_no_new_coupling():
+    step, sides = HalfOctave('haar', 1), [dict.fromkeys(s, 1.) for s in shells(8, 3)]
+    assert len(neighbours(step, 8, True, sides)) < len(neighbours(step, 8)) and not neighbours(step, 8, True, neighbours(step, 8))
 
 
 def test_narrower_bands_are_less_negative():

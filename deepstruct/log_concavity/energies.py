@@ -250,15 +250,17 @@ class Bands:
 
 def neighbours(step, # a HalfOctave
                n:int, # side of the field
-               isotropic:bool=True # transposed couplings share a parameter
+               isotropic:bool=True, # transposed couplings share a parameter
+               beside=(), # stencils of the same family
+               angle:float=.1 # sine of the smallest angle with what is there already
               ) -> list: # of Bands
-    "One for each free coupling of its details with themselves and with the next lower packets."
+    "One for each free coupling of its details with themselves and with the next lower packets; those that the stencils beside them, or earlier ones, can stand for are left out."
     m, ring, seen, out = n // 4, step.bands, set(), []
     flip = lambda t: tuple(a[::-1] for a in t)
     def canonical(t): # shifts are periodic, and c, d at s is d, c at -s
         c, d, (a, b) = t
         return min((c, d, (a % m, b % m)), (d, c, (-a % m, -b % m)))
-    pairs = [(c, c, s) for c in ring for s in ((0, 0), (0, 1), (1, 0)) if s != (0, 0) or c[0] != c[1]]
+    pairs = [(c, c, s) for c in ring for s in ((0, 0), (0, 1), (1, 0))]
     for c in ring:
         for axis in (0, 1):
             d = tuple(v - (a == axis) for a, v in enumerate(c)) # the next lower band of that axis
@@ -267,7 +269,16 @@ def neighbours(step, # a HalfOctave
         group = {t, canonical(flip(t))} if isotropic else {t}
         if not group & seen: out.append(Bands(step.name, dict.fromkeys(sorted(group), 1.)))
         seen |= group
-    return out
+    z = torch.randn(max(8, 8192 // n**2), 1, n, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z = step.embed_low(step.low(z)) + step.embed_detail(step.detail(z))
+    column = lambda op: step.detail(apply(op, z)).flatten()
+    held, kept = torch.linalg.qr(torch.stack([column(op) for op in ({(0, 0): 1.}, *beside)], 1))[0], []
+    for Q in out:
+        v = column(Q)
+        r = v - held @ (held.T @ v)
+        r = r - held @ (held.T @ r)
+        if r.norm() > angle * v.norm(): kept.append(Q); held = torch.cat([held, (r / r.norm())[:, None]], 1)
+    return kept
 
 # %% ../../nbs/log_concavity/00_energies.ipynb #bf1226aa
 class Table:
