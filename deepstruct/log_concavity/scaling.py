@@ -29,8 +29,8 @@ def time_to_error(error:float, # relative, bias included
     left = error**2 - bias**2
     return 2 * tau * relative_sd**2 / left * each if left > 0 else float('inf')
 
-# %% ../../nbs/log_concavity/08_scaling.ipynb #b2d4477b
-@numba.njit(cache=True, fastmath=True)
+# %% ../../nbs/log_concavity/08_scaling.ipynb #ac3add59
+@numba.njit(cache=True) # no fastmath: what overflows has to be seen
 def _trajectories(x, g, E, beta, eps, leapfrogs, xi, u, ratio): # (C, L, L); moves x, g, E in place, one trajectory a chain
     C, L = x.shape[0], x.shape[1]
     y, gy = np.empty((L, L)), np.empty((L, L))
@@ -52,7 +52,8 @@ def _trajectories(x, g, E, beta, eps, leapfrogs, xi, u, ratio): # (C, L, L); mov
         end = 0.
         for i in range(L):
             for j in range(L): end += p[i, j] * p[i, j]
-        ratio[c] = np.exp(min(0., E[c] - Ey + (start - end) / 2))
+        change = E[c] - Ey + (start - end) / 2
+        ratio[c] = (1. if change > 0 else np.exp(change)) if change > -np.inf else 0. # 0 for NaN
         if u[c] < ratio[c]:
             E[c] = Ey
             for i in range(L):
