@@ -6,13 +6,13 @@
 __all__ = ['NODES', 'as_fields', 'border_jump', 'periodic', 'anisotropy', 'moments', 'check', 'free_mean', 'lanczos', 'spectra',
            'coarser', 'reduced', 'diagnose_step', 'Diagnosis', 'steps_of', 'choose_projector', 'diagnose']
 
-# %% ../../nbs/log_concavity/10_your_fields.ipynb #aabffcee
-from dataclasses import dataclass, field
+# %% ../../nbs/log_concavity/10_your_fields.ipynb #c7c1ffb7
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ..core import check_fields, progress
+from ..core import progress
 from .diagnose import detail_band, eigenvalues, enough, held_out_losses, width_sizes
 from .energies import Family, quantile_nodes
 from .langevin import Whitening, mean_stencil
@@ -95,7 +95,7 @@ def moments(x # (B, 1, n, n)
     part = lambda v: (float(v.mean()), float(v.std() / len(v)**.5))
     return {'mean': part((y / s).mean(1)), 'third moment': part((y / s).pow(3).mean(1)), 'kurtosis': part(((y - y.mean()) / s).pow(4).mean(1))}
 
-# %% ../../nbs/log_concavity/10_your_fields.ipynb #1b8e7655
+# %% ../../nbs/log_concavity/10_your_fields.ipynb #0b710e3f
 def check(x, # (B, 1, n, n), as `as_fields` returns them
           even:bool=True, isotropic:bool=True, # what the model is to assume
           nodes:int=16 # of its potential
@@ -106,7 +106,7 @@ def check(x, # (B, 1, n, n), as `as_fields` returns them
     show = lambda of: ', '.join(f'{k} {v:.2f} ± {e:.2f}' for k, (v, e) in of.items())
     jump, tilt = border_jump(x), anisotropy(x)
     if open_ := {k: v for k, v in far(jump, .2, 1.).items() if v[0] > 1}:
-        said.append(f'not periodic: jumps across the border over those inside are {show(open_)}; use periodic(fields, "smooth" or "mirror")')
+        said.append(f'not periodic: jumps across the border over those inside are {show(open_)}; use periodic(fields), which takes off the smooth part that the jumps ask for')
     if (bent := far(tilt, .1)) and isotropic: said.append(f'not isotropic: relative differences of power by direction and wave number {show(bent)}; use isotropic=False')
     if (odd := far({k: m[k] for k in ('mean', 'third moment')}, .05)) and even: said.append(f'not symmetric under x -> -x: {show(odd)}; subtract the mean, or use even=False')
     window = 3 * float(quantile_nodes(x, nodes, even).abs().max())
@@ -202,7 +202,7 @@ def diagnose_step(x, # (B, 1, n, n) fields x_{j-1}
             'smallest': float(e[:, 0].min() / mean.median()), 'condition': float(mean.max() / mean.min()) if mean.min() > 0 else float('inf'),
             'loss': float(L.mean()), 'loss error': float(L.std() / len(L)**.5), 'eigenvalues': e / float(mean.median()), 'weights': w}
 
-# %% ../../nbs/log_concavity/10_your_fields.ipynb #5eff63ab
+# %% ../../nbs/log_concavity/10_your_fields.ipynb #624d311f
 @dataclass
 class Diagnosis:
     "What `diagnose` found: `rows`, `warnings`, `checks`, `recommend` (options of LogConcaveModel); `table()`, `figure()`."
@@ -263,10 +263,12 @@ def choose_projector(rows) -> tuple: # of dicts with `of`; wavelet, half
     "Least negative at the worst step; within the error the simplest."
     kinds = list(dict.fromkeys((r['wavelet'], r['of'] != 'octaves') for r in rows))
     of = {k: [r for r in rows if (r['wavelet'], r['of'] != 'octaves') == k] for k in kinds}
-    worst = {k: max(of[k], key=lambda r: r['negative']) for k in kinds}
-    best = min(worst.values(), key=lambda r: r['negative'])
+    size = lambda r: (r['condition'] == np.inf, r['negative'])
+    worst = {k: max(of[k], key=size) for k in kinds}
+    if sound := [k for k in kinds if worst[k]['condition'] < np.inf]: kinds = sound
+    best = min((worst[k] for k in kinds), key=size)
     near = [k for k in kinds if worst[k]['negative'] - best['negative'] <= max(1e-3, 2 * float(np.hypot(worst[k]['negative error'], best['negative error'])))]
-    return min(near, key=lambda k: (k[1], round(np.log2(max(r['condition'] for r in of[k]))), kinds.index(k)))
+    return min(near, key=lambda k: (k[1], round(np.log2(min(1e30, max(r['condition'] for r in of[k])))), kinds.index(k)))
 
 def diagnose(fields, # (B, n, n) or (B, 1, n, n), numpy or torch
              wavelets:tuple=('haar', 'db4', 'db10'), # orthogonal wavelets of PyWavelets, short filters first
@@ -295,6 +297,9 @@ def diagnose(fields, # (B, n, n) or (B, 1, n, n), numpy or torch
     if scarce: said.insert(0, f'too few samples: {B} fields for up to {max(r["parameters"] for r in scarce)} parameters at side {", ".join(str(s) for s in sorted({r["side"] for r in scarce}))}; the coarse scales will be noise')
     wavelet, half = choose_projector(rows)
     mine = [r for r in rows if r['wavelet'] == wavelet and (r['of'] != 'octaves') == half]
+    if wide := [r['side'] for r in mine if r['width'] == min(widest, r['side'] // 2) and r['side'] > 2 * widest]:
+        said.append(f'side {", ".join(map(str, sorted(set(wide))))} asks for the widest neighbourhood tried, {widest}; try widest={widest + 2}')
+    if any(r['condition'] == np.inf for r in mine): said.append('the mean Hessian of a learned energy is not positive: it cannot be right; expected more fields, or a wider neighbourhood')
     bad = [r for r in mine if r['negative'] - 2 * r['negative error'] > .02]
     if bad: said.append('not log-concave on the samples, even with the least negative projector: ' + ', '.join(f"side {r['side']} {r['step']} has {100 * r['negative']:.1f} % negative eigenvalues" for r in bad) + '; chains may mix slowly there')
     return Diagnosis(rows, list(dict.fromkeys(said)), checks, dict(wavelet=wavelet, half=half, width=max(1, *(r['width'] for r in mine)), nodes=max(2, *(r['nodes'] for r in mine)), even=even, isotropic=isotropic), B)
