@@ -159,7 +159,7 @@ def spectra(family, step, x, # energies of side n; Octave or HalfOctave; (B, 1, 
     def multiply(v): return step.detail(family.hessian(x, step.embed_detail(v.reshape(-1, *shape)))).flatten(1)
     return lanczos(multiply, torch.randn(len(x), D, generator=generator or torch.Generator().manual_seed(0), dtype=torch.float64))
 
-# %% ../../nbs/log_concavity/10_your_fields.ipynb #8e04ee35
+# %% ../../nbs/log_concavity/10_your_fields.ipynb #06636521
 NODES = (1, 2, 3, 5, 8) # of the potentials tried before the finest; 1: quadratic
 
 def coarser(nodes, # (K,) of a Spline
@@ -183,7 +183,7 @@ def diagnose_step(x, # (B, 1, n, n) fields x_{j-1}
     "A row of the diagnosis: a dict, with `eigenvalues` and `weights`."
     n = x.shape[-1]
     f, D = level_family(x, widest, nodes, even=even, isotropic=isotropic), int(np.prod(step.detail_shape(n)))
-    eq = normal_equations(f, x, step, folds=folds, label=f'{step}, side {n}')
+    eq = normal_equations(f, x, step, folds=min(folds, len(x) // 4), label=f'{step}, side {n}')
     plain, sizes = len(f) - len(f.stencils), width_sizes(f, min(widest, n // 2))
     width = enough(held_out_losses(eq, sizes) / D)
     pairs = sizes[width] - plain
@@ -197,16 +197,16 @@ def diagnose_step(x, # (B, 1, n, n) fields x_{j-1}
     e, w = spectra(small, step, held[:probes * max(1, 256 // D)])
     mean = Whitening(mean_stencil(small, x[:500]), step, n).eigenvalues
     negative = (w * (e < 0)).sum(1)
-    return {'step': f'half {step.step}' if isinstance(step, HalfOctave) else 'octave', 'wavelet': step.name, 'side': n, 'parameters': len(A), 'width': width, 'nodes': tried[best] or len(f.site),
+    return {'step': f'half {step.step}' if isinstance(step, HalfOctave) else 'octave', 'wavelet': step.name, 'side': n, 'details': D, 'parameters': len(A), 'tried': len(f), 'width': width, 'nodes': tried[best] or len(f.site),
             'negative': float(negative.mean()), 'negative error': float(negative.std() / len(e)**.5), 'fields': float((e[:, 0] > 0).double().mean()),
             'smallest': float(e[:, 0].min() / mean.median()), 'condition': float(mean.max() / mean.min()) if mean.min() > 0 else float('inf'),
             'loss': float(L.mean()), 'loss error': float(L.std() / len(L)**.5), 'eigenvalues': e / float(mean.median()), 'weights': w}
 
-# %% ../../nbs/log_concavity/10_your_fields.ipynb #624d311f
+# %% ../../nbs/log_concavity/10_your_fields.ipynb #25cbf233
 @dataclass
 class Diagnosis:
     "What `diagnose` found: `rows`, `warnings`, `checks`, `recommend` (options of LogConcaveModel); `table()`, `figure()`."
-    rows: list # of dicts: step, wavelet, side, parameters, width, negative, fields, smallest, condition, loss, errors
+    rows: list # of dicts: step, wavelet, side, details, parameters (of those tried), width, nodes, negative, fields, smallest, condition, loss, errors
     warnings: list # of sentences
     checks: dict # name -> (value, standard error)
     recommend: dict # wavelet, half, width, nodes, even, isotropic
@@ -293,8 +293,8 @@ def diagnose(fields, # (B, n, n) or (B, 1, n, n), numpy or torch
                 except ValueError as e: said.append(f'{step} at side {side} cannot be fitted: {e}'); break
                 y = step.low(y)
     if not rows: raise ValueError('no step could be fitted: ' + '; '.join(said))
-    scarce = [r for r in rows if B < r['parameters'] or B * r['eigenvalues'].shape[1] < 10 * r['parameters']]
-    if scarce: said.insert(0, f'too few samples: {B} fields for up to {max(r["parameters"] for r in scarce)} parameters at side {", ".join(str(s) for s in sorted({r["side"] for r in scarce}))}; the coarse scales will be noise')
+    scarce = [r for r in rows if B < 2 * r['tried'] or B * r['details'] < 10 * r['tried']]
+    if scarce: said.insert(0, f'too few samples: {B} fields for the {max(r["tried"] for r in scarce)} parameters of a step, at side {", ".join(str(s) for s in sorted({r["side"] for r in scarce}))}; what is chosen there, and the coarse scales of a model, will be noise')
     wavelet, half = choose_projector(rows)
     mine = [r for r in rows if r['wavelet'] == wavelet and (r['of'] != 'octaves') == half]
     if wide := [r['side'] for r in mine if r['width'] == min(widest, r['side'] // 2) and r['side'] > 2 * widest]:
