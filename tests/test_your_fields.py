@@ -184,7 +184,7 @@ def test_free_mean_lets_a_fixed_mean_be_modelled():
 
 
 def test_a_mean_hessian_that_is_not_positive_is_never_recommended():
-    row = lambda wavelet, condition, negative: dict(wavelet=wavelet, of='octaves', condition=condition, negative=negative, **{'negative error': 0.})
+    row = lambda wavelet, condition, negative: dict(wavelet=wavelet, of='octaves', condition=condition, negative=negative, side=8, **{'negative error': 0.})
     assert Y.choose_projector([row('haar', np.inf, 0.), row('db4', 9., .2)]) == ('db4', False)
     assert Y.choose_projector([row('haar', 9., .2), row('db4', 9., 0.)]) == ('db4', False) and Y.choose_projector([row('haar', 9., 0.), row('db4', 9., 0.)]) == ('haar', False)
     half = row('haar', 9., 0.) | dict(of='half octaves')

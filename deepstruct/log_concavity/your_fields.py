@@ -202,7 +202,7 @@ def diagnose_step(x, # (B, 1, n, n) fields x_{j-1}
             'smallest': float(e[:, 0].min() / mean.median()), 'condition': float(mean.max() / mean.min()) if mean.min() > 0 else float('inf'),
             'loss': float(L.mean()), 'loss error': float(L.std() / len(L)**.5), 'eigenvalues': e / float(mean.median()), 'weights': w}
 
-# %% ../../nbs/log_concavity/10_your_fields.ipynb #25cbf233
+# %% ../../nbs/log_concavity/10_your_fields.ipynb #bf40beef
 @dataclass
 class Diagnosis:
     "What `diagnose` found: `rows`, `warnings`, `checks`, `recommend` (options of LogConcaveModel); `table()`, `figure()`."
@@ -233,8 +233,8 @@ class Diagnosis:
             left.errorbar(at, [100 * r['negative'] for r in rows], [100 * r['negative error'] for r in rows], fmt='o-' if rows[0]['of'] == 'octaves' else 's--', mfc='w' if rows[0]['of'] != 'octaves' else None, ms=4, lw=1, color=f"C{list(dict.fromkeys(r['wavelet'] for r in self.rows)).index(rows[0]['wavelet'])}", label=name)
         sides = sorted({r['side'] for r in self.rows})
         left.set_xticks(np.log2(sides), sides); left.invert_xaxis()
-        left.set_yscale('symlog', linthresh=.1); left.set_ylim(-.02, 60)
-        left.set(xlabel='side of the field (a half step later: between)', ylabel='negative eigenvalues (%)'); left.legend(fontsize=7)
+        left.set_yscale('symlog', linthresh=.1); left.set_ylim(-.02, 3000); left.set_yticks([0, .1, 1, 10, 100], ['0', '0.1', '1', '10', '100'])
+        left.set(xlabel='side of the field (a half step later: between)', ylabel='negative eigenvalues (%)'); left.legend(fontsize=7, ncols=2, loc='upper center')
         for r in self.chosen():
             e, w = r['eigenvalues'].flatten().numpy(), (r['weights'] / len(r['weights'])).flatten().numpy()
             right.hist(e, np.linspace(-1, 4, 41), weights=w * 8, histtype='step', lw=1.2, label=f"side {r['side']}, {r['step']}")
@@ -260,14 +260,15 @@ def steps_of(wavelet:str, n:int, half:bool, coarsest:int=4) -> list: # of (side,
     return out
 
 def choose_projector(rows) -> tuple: # of dicts with `of`; wavelet, half
-    "Least negative at the worst step; within the error the simplest."
+    "Least negative at the worst step of each side, on average; within the error the simplest. None with a mean Hessian that is not positive, if another has one that is."
     kinds = list(dict.fromkeys((r['wavelet'], r['of'] != 'octaves') for r in rows))
     of = {k: [r for r in rows if (r['wavelet'], r['of'] != 'octaves') == k] for k in kinds}
-    size = lambda r: (r['condition'] == np.inf, r['negative'])
-    worst = {k: max(of[k], key=size) for k in kinds}
-    if sound := [k for k in kinds if worst[k]['condition'] < np.inf]: kinds = sound
-    best = min((worst[k] for k in kinds), key=size)
-    near = [k for k in kinds if worst[k]['negative'] - best['negative'] <= max(1e-3, 2 * float(np.hypot(worst[k]['negative error'], best['negative error'])))]
+    kinds = [k for k in kinds if all(r['condition'] < np.inf for r in of[k])] or kinds
+    worst = {k: [max((r for r in of[k] if r['side'] == n), key=lambda r: r['negative']) for n in {r['side'] for r in of[k]}] for k in kinds}
+    mean = {k: np.mean([r['negative'] for r in w]) for k, w in worst.items()}
+    error = {k: np.sqrt(np.sum([r['negative error']**2 for r in w])) / len(w) for k, w in worst.items()}
+    best = min(kinds, key=mean.get)
+    near = [k for k in kinds if mean[k] - mean[best] <= max(1e-3, 2 * np.hypot(error[k], error[best]))]
     return min(near, key=lambda k: (k[1], round(np.log2(min(1e30, max(r['condition'] for r in of[k])))), kinds.index(k)))
 
 def diagnose(fields, # (B, n, n) or (B, 1, n, n), numpy or torch
