@@ -28,10 +28,15 @@ def with_nan(x): x = x.clone(); x[2, 0, 1, :3] = torch.nan; x[5, 0, 0, 0] = torc
 
 @pytest.mark.parametrize('bad,word', (
     (with_nan(gauss()), '4 values in 2 of 200 fields are NaN or infinite'), (np.ma.masked_less(gauss(30)[:, 0].numpy(), -1), 'masked'), (gauss()[:5], r'5 field\(s\); expected at least 20'),
-    (gauss()[..., :12, :12], 'power of two'), (gauss()[..., :12], 'square'), (gauss().expand(-1, 3, -1, -1), 'square'), (torch.ones(30, 8, 8) * 7, r'constant \(7\)'), (gauss()[0, 0], 'square')))
+    (gauss()[..., :12, :12], 'power of two'), (gauss()[..., :12], 'square'), (gauss().expand(-1, 3, -1, -1), 'square'), (torch.ones(30, 8, 8) * 7, r'constant \(7\)'), (gauss()[0, 0], 'square'), (gauss() + 1j, 'real maps'), (np.array(['a', 'b']), 'no array of numbers'), (None, 'no array of numbers')))
 def test_what_cannot_be_modelled_is_one_clear_error(bad, word):
     for entry in (Y.as_fields, Y.diagnose):
         with pytest.raises(ValueError, match=word): entry(bad)
+
+
+@pytest.mark.parametrize('options,word', ((dict(wavelets=('bior2.2',)), 'orthogonal'), (dict(wavelets=('nope',)), 'unknown'), (dict(wavelets=()), 'wavelets'), (dict(widest=0), 'widest'), (dict(coarsest=32), 'no step')))
+def test_bad_options(options, word):
+    with pytest.raises(ValueError, match=word): Y.diagnose(gauss(30), **options)
 
 
 def test_entries_are_alike_and_left_alone():

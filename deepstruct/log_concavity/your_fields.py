@@ -20,14 +20,16 @@ from .model import confine, level_family
 from .score_matching import normal_equations
 from ..wavelets import HalfOctave, Octave
 
-# %% ../../nbs/log_concavity/10_your_fields.ipynb #3d1aa35b
+# %% ../../nbs/log_concavity/10_your_fields.ipynb #6fca7d9e
 def as_fields(fields, # (B, n, n) or (B, 1, n, n), numpy (masked too) or torch
               min_samples:int=20):
     "(B, 1, n, n) floating; ValueError that counts what is masked or NaN, or names the shape."
     if np.ma.isMaskedArray(fields):
         if np.ma.count_masked(fields): raise ValueError(f'{np.ma.count_masked(fields)} of {fields.size} values are masked; expected whole maps: cut out squares without holes, or fill them (which changes the statistics)')
         fields = fields.data
-    x = torch.as_tensor(np.ascontiguousarray(fields) if isinstance(fields, np.ndarray) else fields)
+    try: x = torch.as_tensor(np.ascontiguousarray(fields) if isinstance(fields, np.ndarray) else fields).cpu()
+    except (TypeError, ValueError, RuntimeError) as e: raise ValueError(f'fields are a {type(fields).__name__} that is no array of numbers ({e}); expected square maps (B, n, n) or (B, 1, n, n)') from None
+    if x.is_complex(): raise ValueError(f'fields are {x.dtype}; expected real maps: real and imaginary parts as fields of their own')
     if not x.is_floating_point(): x = x.float()
     if x.dtype in (torch.float16, torch.bfloat16): x = x.float()
     if x.ndim == 3: x = x[:, None]
@@ -202,7 +204,7 @@ def diagnose_step(x, # (B, 1, n, n) fields x_{j-1}
             'smallest': float(e[:, 0].min() / mean.median()), 'condition': float(mean.max() / mean.min()) if mean.min() > 0 else float('inf'),
             'loss': float(L.mean()), 'loss error': float(L.std() / len(L)**.5), 'eigenvalues': e / float(mean.median()), 'weights': w}
 
-# %% ../../nbs/log_concavity/10_your_fields.ipynb #bf40beef
+# %% ../../nbs/log_concavity/10_your_fields.ipynb #efdf135c
 @dataclass
 class Diagnosis:
     "What `diagnose` found: `rows`, `warnings`, `checks`, `recommend` (options of LogConcaveModel); `table()`, `figure()`."
@@ -281,6 +283,7 @@ def diagnose(fields, # (B, n, n) or (B, 1, n, n), numpy or torch
              sites:int=2**18 # pixels used at each scale, at least 64 fields where there are as many
             ) -> Diagnosis:
     "At which scales and with which projectors these fields look conditionally log-concave. ValueError for fields that cannot be modelled at all; what is doubtful is warned of."
+    if not isinstance(widest, int) or widest < 1 or not wavelets or not halves: raise ValueError(f'widest is {widest!r}, wavelets {wavelets!r}, halves {halves!r}; expected a whole number, at least 1, and one of each at least')
     x = as_fields(fields)
     checks, said = check(x, even, isotropic, nodes)
     rows, n, B = [], x.shape[-1], len(x)
@@ -293,7 +296,7 @@ def diagnose(fields, # (B, n, n) or (B, 1, n, n), numpy or torch
                 try: rows.append(diagnose_step(used, step, widest, nodes, even, isotropic) | {'of': 'half octaves' if half else 'octaves'})
                 except ValueError as e: said.append(f'{step} at side {side} cannot be fitted: {e}'); break
                 y = step.low(y)
-    if not rows: raise ValueError('no step could be fitted: ' + '; '.join(said))
+    if not rows: raise ValueError(f'no step of side {coarsest} or more could be fitted to fields of side {n}' + ''.join('; ' + w for w in said))
     scarce = [r for r in rows if B < 2 * r['tried'] or B * r['details'] < 10 * r['tried']]
     if scarce: said.insert(0, f'too few samples: {B} fields for the {max(r["tried"] for r in scarce)} parameters of a step, at side {", ".join(str(s) for s in sorted({r["side"] for r in scarce}))}; what is chosen there, and the coarse scales of a model, will be noise')
     wavelet, half = choose_projector(rows)
