@@ -194,4 +194,4 @@ def test_a_mean_hessian_that_is_not_positive_is_never_recommended():
     assert Y.choose_projector([row('haar', 9., .2), row('db4', 9., 0.)]) == ('db4', False) and Y.choose_projector([row('haar', 9., 0.), row('db4', 9., 0.)]) == ('haar', False)
     half = row('haar', 9., 0.) | dict(of='half octaves')
     assert Y.choose_projector([half, row('haar', 9., 0.)]) == ('haar', False) and Y.choose_projector([half, row('haar', 9., .1)]) == ('haar', True)
-    assert Y.choose_projector([row('haar', 99., 0.), row('db4', 9., 0.)]) == ('db4', False)
+    assert Y.choose_projector([row('haar', 99., 0.), row('db4', 9., 0.)]) == ('db4', False) and Y.choose_projector([row('db4', 999., 0.), half]) == ('haar', True)

@@ -204,7 +204,7 @@ def diagnose_step(x, # (B, 1, n, n) fields x_{j-1}
             'smallest': float(e[:, 0].min() / mean.median()), 'condition': float(mean.max() / mean.min()) if mean.min() > 0 else float('inf'),
             'loss': float(L.mean()), 'loss error': float(L.std() / len(L)**.5), 'eigenvalues': e / float(mean.median()), 'weights': w}
 
-# %% ../../nbs/log_concavity/10_your_fields.ipynb #efdf135c
+# %% ../../nbs/log_concavity/10_your_fields.ipynb #eaea7c6b
 @dataclass
 class Diagnosis:
     "What `diagnose` found: `rows`, `warnings`, `checks`, `recommend` (options of LogConcaveModel); `table()`, `figure()`."
@@ -262,7 +262,7 @@ def steps_of(wavelet:str, n:int, half:bool, coarsest:int=4) -> list: # of (side,
     return out
 
 def choose_projector(rows) -> tuple: # of dicts with `of`; wavelet, half
-    "Least negative at the worst step of each side, on average; within the error the simplest. None with a mean Hessian that is not positive, if another has one that is."
+    "Least negative at the worst step of each side, on average; within the error the better conditioned, then the simplest. None with a mean Hessian that is not positive, if another has one that is."
     kinds = list(dict.fromkeys((r['wavelet'], r['of'] != 'octaves') for r in rows))
     of = {k: [r for r in rows if (r['wavelet'], r['of'] != 'octaves') == k] for k in kinds}
     kinds = [k for k in kinds if all(r['condition'] < np.inf for r in of[k])] or kinds
@@ -271,7 +271,7 @@ def choose_projector(rows) -> tuple: # of dicts with `of`; wavelet, half
     error = {k: np.sqrt(np.sum([r['negative error']**2 for r in w])) / len(w) for k, w in worst.items()}
     best = min(kinds, key=mean.get)
     near = [k for k in kinds if mean[k] - mean[best] <= max(1e-3, 2 * np.hypot(error[k], error[best]))]
-    return min(near, key=lambda k: (k[1], round(np.log2(min(1e30, max(r['condition'] for r in of[k])))), kinds.index(k)))
+    return min(near, key=lambda k: (round(np.log2(min(1e30, max(r['condition'] for r in of[k]))) / 2), k[1], kinds.index(k)))
 
 def diagnose(fields, # (B, n, n) or (B, 1, n, n), numpy or torch
              wavelets:tuple=('haar', 'db4', 'db10'), # orthogonal wavelets of PyWavelets, short filters first
