@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['heavy_tailed', 'fit_heavy']
 
-# %% ../../nbs/log_concavity/11_heavy_tails.ipynb #b254c040
+# %% ../../nbs/log_concavity/11_heavy_tails.ipynb #59dda589
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,15 +16,17 @@ from .model import LogConcaveModel, confine, drop_idle, level_family, polish
 from .score_matching import fit_scalar, normal_equations
 from ..wavelets import HalfOctave
 
-# %% ../../nbs/log_concavity/11_heavy_tails.ipynb #56e9eac0
+# %% ../../nbs/log_concavity/11_heavy_tails.ipynb #9fc94394
 def heavy_tailed(family, # as `level_family` makes it, not even
                  x, # (B, 1, n, n) the fields it was made for
-                 extra:tuple=(0, 2) # nodes added on the left and on the right
+                 extra:tuple=(0, 1), # nodes added on the left and on the right
+                 beyond:float=1e-5 # mass of the values beyond the outermost
                 ) -> Family:
-    "The same family with nodes out to the smallest and the largest value; where those are inside the window already, or nothing is to be added, the window stays. ValueError for an even potential."
+    "The same family with a window that holds all but that mass; where it does already, or nothing is to be added, it stays. ValueError for an even potential, or a mass outside (0, 0.5)."
     site = family.site
     if site.even: raise ValueError('the potential is even; expected a family of fields without that symmetry')
-    u, low, high = site.nodes, float(x.min()), float(x.max())
+    if not 0 < beyond < .5: raise ValueError(f'beyond is {beyond}; expected a number between 0 and 0.5')
+    u, (low, high) = site.nodes, np.quantile(x.detach().cpu().numpy(), (beyond, 1 - beyond)).tolist()
     out = lambda a, b, k: torch.linspace(a, b, k + 1, dtype=u.dtype)[1:]
     left = out(float(u[0]), low, extra[0]).flip(0) if low < float(u[0]) - 1e-6 else u[:0]
     right = out(float(u[-1]), high, extra[1]) if high > float(u[-1]) + 1e-6 else u[:0]
@@ -31,7 +34,7 @@ def heavy_tailed(family, # as `level_family` makes it, not even
 
 def fit_heavy(model, # a LogConcaveModel with even=False, not fitted
               x, # (B, 1, L, L) fields
-              extra:tuple=(0, 2), # nodes added on the left and on the right
+              extra:tuple=(0, 1), beyond:float=1e-5, # as in `heavy_tailed`
               generator=None # randomness of the polish
              ) -> LogConcaveModel:
     "`LogConcaveModel.fit` with heavy-tailed potentials. ValueError for bad fields, too few, or an even model."
@@ -40,7 +43,7 @@ def fit_heavy(model, # a LogConcaveModel with even=False, not fitted
     generator = generator or torch.Generator().manual_seed(0)
     for step in steps:
         packets = isinstance(step, HalfOctave)
-        f = heavy_tailed(level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'], step), x, extra)
+        f = heavy_tailed(level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'], step), x, extra, beyond)
         eq = normal_equations(f, x, step, folds=10 if packets else 4, label=f'side {f.n}: score matching')
         if packets: f, eq = drop_idle(f, eq, o['ridge'])
         f.theta.copy_(eq.solve(ridge=o['ridge']))
