@@ -15,7 +15,6 @@ import numba
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
-from torch import Tensor
 
 from .sde import GRIDS, SCHEMES, check_times, sigma_of, step_weights, time_grid
 from ..wavelets import Octave, check_wavelet
