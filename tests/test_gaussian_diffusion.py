@@ -138,6 +138,8 @@ def test_steps_needed_against_brute_force(grid, modes):
     best = lambda N: min(modes.kl(time_grid(grid, N, float(T), float(a))) for T in np.arange(.5, 4, .03) for a in sigmas)
     assert s.kl <= 2e-3 and abs(modes.kl(time_grid(grid, s.N, s.T, s.sigma_min or .01)) / s.kl - 1) < 1e-4
     assert best(s.N) > .98 * s.kl and best(s.N - 1) > 2e-3 * .99 and s.N - 1 <= s.crossing <= s.N
+    times, kl = G.best_times(modes, s.N, grid)
+    assert len(times) == s.N + 1 and abs(kl / s.kl - 1) < .02 and abs(modes.kl(times) / kl - 1) < 1e-4
 
 
 def test_formula_and_scaling():

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['NORMALISATIONS', 'response', 'uniform_coefficient', 'first_order', 'Modes', 'power_law', 'check_spectrum', 'plain',
            'bands', 'Details', 'details', 'cascade', 'wavelet', 'generated_covariance', 'gaussian_kl', 'steps_formula',
-           'Steps', 'steps_needed', 'gaussian_score', 'conditional_score', 'sample_cascade', 'mode_scores', 'whiten',
-           'whiten_details']
+           'Steps', 'best_times', 'steps_needed', 'gaussian_score', 'conditional_score', 'sample_cascade',
+           'mode_scores', 'whiten', 'whiten_details']
 
 # %% ../../nbs/wavelet_diffusion/01_gaussian.ipynb #3c3c07e5
 import functools, math
@@ -267,7 +267,7 @@ def gaussian_kl(cov, made) -> float: # nats
     r"$\mathrm{KL}(\mathcal N(0, \mathrm{cov})\,\|\,\mathcal N(0, \mathrm{made}))$."
     return float(np.trace(np.linalg.solve(made, cov)) - len(cov) - np.linalg.slogdet(cov)[1] + np.linalg.slogdet(made)[1]) / 2
 
-# %% ../../nbs/wavelet_diffusion/01_gaussian.ipynb #3505afb1
+# %% ../../nbs/wavelet_diffusion/01_gaussian.ipynb #f994244f
 def steps_formula(modes:Modes, eps:float, T:float) -> float:
     r"$N = T\sqrt{\mathrm{mean}\,a^2/4\epsilon}$."
     return T * math.sqrt(float((modes.count * uniform_coefficient(modes.lam)**2).sum()) / modes.pixels / 4 / eps)
@@ -281,18 +281,31 @@ class Steps:
     kl: float # per pixel
     crossing: float # where log KL, linear in N between N - 1 and N, meets the error
 
+def _times(grid, N, T, sigma_min): return time_grid(grid, N, T, sigma_min) if grid == 'geometric' else time_grid(grid, N, T)
+
 def _best(modes, N, grid, scheme, T, start): # least KL at N, with its T and sigma_min; start: where to look first
-    def at(T, log_s): # KL
-        s = math.exp(log_s)
-        if grid == 'geometric' and not s < .9 * float(sigma_of(T)): return math.inf
-        return math.log(max(modes.kl(time_grid(grid, N, T, s) if grid == 'geometric' else time_grid(grid, N, T), scheme), 1e-300))
-    least = lambda f, x, wide: (lambda r: (r.x, r.fun))(minimize_scalar(lambda y: min(f(y), 1e3), bounds=(x - wide, x + wide), method='bounded', options={'xatol': .01}))
+    def at(logT, log_s): # log KL
+        T, s = math.exp(logT), math.exp(log_s)
+        if grid == 'geometric' and not s < .9 * float(sigma_of(T)): return 1e3
+        return min(math.log(max(modes.kl(_times(grid, N, T, s), scheme), 1e-300)), 1e3)
+    def least(f, x, wide):
+        r = minimize_scalar(f, bounds=(x - wide, x + wide), method='bounded', options={'xatol': .01})
+        return r.x, r.fun
     logT, log_s = math.log(T or start[0]), math.log(start[1] or .1)
-    value = at(math.exp(logT), log_s)
+    value = at(logT, log_s)
     for wide in (1.2, .5, .2) if grid == 'geometric' else (1.,):
-        if grid == 'geometric': log_s, value = least(lambda y: at(math.exp(logT), y), log_s, 2 * wide)
-        if not T: logT, value = least(lambda y: at(math.exp(y), log_s), logT, wide)
-    return math.exp(value), math.exp(logT), math.exp(log_s) if grid == 'geometric' else 0.
+        if grid == 'geometric': log_s, value = least(lambda y: at(logT, y), log_s, 2 * wide)
+        if not T: logT, value = least(lambda y: at(y, log_s), logT, wide)
+    return math.exp(min(value, 700.)), math.exp(logT), math.exp(log_s) if grid == 'geometric' else 0.
+
+def best_times(modes:Modes, # `plain` or `wavelet`
+               N:int, # steps
+               grid:str='uniform', # one of sde.GRIDS
+               scheme:str='euler_maruyama' # one of sde.SCHEMES
+              ) -> tuple: # times (N + 1,), KL per pixel
+    "The grid of N steps whose T (and sigma_min) leave the least KL."
+    kl, T, s = _best(modes.binned(), N, grid, scheme, None, (2., .1))
+    return _times(grid, N, T, s), kl
 
 def steps_needed(modes:Modes, # `plain` or `wavelet`
                  eps:float=1e-3, # KL per pixel
