@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['NORMALISATIONS', 'response', 'uniform_coefficient', 'first_order', 'Modes', 'power_law', 'check_spectrum', 'plain',
            'bands', 'Details', 'details', 'cascade', 'wavelet', 'generated_covariance', 'gaussian_kl', 'steps_formula',
-           'Steps', 'steps_needed']
+           'Steps', 'best_times', 'steps_needed', 'gaussian_score', 'conditional_score', 'sample_cascade',
+           'mode_scores', 'whiten', 'whiten_details']
 
-# %% ../../nbs/wavelet_diffusion/01_gaussian.ipynb #2f748e2f
+# %% ../../nbs/wavelet_diffusion/01_gaussian.ipynb #3c3c07e5
 import functools, math
 from dataclasses import dataclass
 
@@ -15,8 +16,9 @@ import numba
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
+from torch import Tensor
 
-from .sde import GRIDS, SCHEMES, check_times, sigma_of, step_weights, time_grid
+from .sde import GRIDS, SCHEMES, check_times, reverse, sigma_of, step_weights, time_grid
 from ..wavelets import Octave, check_wavelet
 
 # %% ../../nbs/wavelet_diffusion/01_gaussian.ipynb #04f77e6c
@@ -265,7 +267,7 @@ def gaussian_kl(cov, made) -> float: # nats
     r"$\mathrm{KL}(\mathcal N(0, \mathrm{cov})\,\|\,\mathcal N(0, \mathrm{made}))$."
     return float(np.trace(np.linalg.solve(made, cov)) - len(cov) - np.linalg.slogdet(cov)[1] + np.linalg.slogdet(made)[1]) / 2
 
-# %% ../../nbs/wavelet_diffusion/01_gaussian.ipynb #028d78c7
+# %% ../../nbs/wavelet_diffusion/01_gaussian.ipynb #f994244f
 def steps_formula(modes:Modes, eps:float, T:float) -> float:
     r"$N = T\sqrt{\mathrm{mean}\,a^2/4\epsilon}$."
     return T * math.sqrt(float((modes.count * uniform_coefficient(modes.lam)**2).sum()) / modes.pixels / 4 / eps)
@@ -277,19 +279,33 @@ class Steps:
     T: float
     sigma_min: float # of a geometric grid, else 0
     kl: float # per pixel
+    crossing: float # where log KL, linear in N between N - 1 and N, meets the error
+
+def _times(grid, N, T, sigma_min): return time_grid(grid, N, T, sigma_min) if grid == 'geometric' else time_grid(grid, N, T)
 
 def _best(modes, N, grid, scheme, T, start): # least KL at N, with its T and sigma_min; start: where to look first
-    def at(T, log_s): # KL
-        s = math.exp(log_s)
-        if grid == 'geometric' and not s < .9 * float(sigma_of(T)): return math.inf
-        return math.log(max(modes.kl(time_grid(grid, N, T, s) if grid == 'geometric' else time_grid(grid, N, T), scheme), 1e-300))
-    least = lambda f, x, wide: (lambda r: (r.x, r.fun))(minimize_scalar(lambda y: min(f(y), 1e3), bounds=(x - wide, x + wide), method='bounded', options={'xatol': .01}))
+    def at(logT, log_s): # log KL
+        T, s = math.exp(logT), math.exp(log_s)
+        if grid == 'geometric' and not s < .9 * float(sigma_of(T)): return 1e3
+        return min(math.log(max(modes.kl(_times(grid, N, T, s), scheme), 1e-300)), 1e3)
+    def least(f, x, wide):
+        r = minimize_scalar(f, bounds=(x - wide, x + wide), method='bounded', options={'xatol': .01})
+        return r.x, r.fun
     logT, log_s = math.log(T or start[0]), math.log(start[1] or .1)
-    value = at(math.exp(logT), log_s)
+    value = at(logT, log_s)
     for wide in (1.2, .5, .2) if grid == 'geometric' else (1.,):
-        if grid == 'geometric': log_s, value = least(lambda y: at(math.exp(logT), y), log_s, 2 * wide)
-        if not T: logT, value = least(lambda y: at(math.exp(y), log_s), logT, wide)
-    return math.exp(value), math.exp(logT), math.exp(log_s) if grid == 'geometric' else 0.
+        if grid == 'geometric': log_s, value = least(lambda y: at(logT, y), log_s, 2 * wide)
+        if not T: logT, value = least(lambda y: at(y, log_s), logT, wide)
+    return math.exp(min(value, 700.)), math.exp(logT), math.exp(log_s) if grid == 'geometric' else 0.
+
+def best_times(modes:Modes, # `plain` or `wavelet`
+               N:int, # steps
+               grid:str='uniform', # one of sde.GRIDS
+               scheme:str='euler_maruyama' # one of sde.SCHEMES
+              ) -> tuple: # times (N + 1,), KL per pixel
+    "The grid of N steps whose T (and sigma_min) leave the least KL."
+    kl, T, s = _best(modes.binned(), N, grid, scheme, None, (2., .1))
+    return _times(grid, N, T, s), kl
 
 def steps_needed(modes:Modes, # `plain` or `wavelet`
                  eps:float=1e-3, # KL per pixel
@@ -318,4 +334,65 @@ def steps_needed(modes:Modes, # `plain` or `wavelet`
         N = math.ceil(guess) if kl(N) > eps else math.floor(guess)
         N = max(N, low + 1) if high is None else min(max(N, low + 1), high - 1) if high - low > 1 else N
         N = min(N, most)
-    return Steps(high, *tried[high][1:], tried[high][0])
+    before = math.log(kl(low) / eps) if low and kl(low) < math.inf else None
+    return Steps(high, *tried[high][1:], tried[high][0], high if before is None else low + before / (before - math.log(tried[high][0] / eps)))
+
+# %% ../../nbs/wavelet_diffusion/01_gaussian.ipynb #1127bfa3
+def _spectral(A, x): # real stationary operator: (m, m) or (m, m, C, C) on x (B, C, m, m)
+    A, f = torch.as_tensor(A, device=x.device), torch.fft.fft2(x)
+    A = A.to(x.dtype if not A.is_complex() else f.dtype)
+    y = A * f if A.ndim == 2 else torch.einsum('wvab,nbwv->nawv', A, f)
+    return torch.fft.ifft2(y).real
+
+def gaussian_score(P # (L, L) spectrum
+                  ):
+    "(x, t) -> the exact score of the stationary Gaussian field, for x (B, 1, L, L)."
+    P = check_spectrum(P)
+    return lambda x, t: _spectral(-1 / (1 + (P - 1) * math.exp(-2 * t)), x)
+
+def _function(d, f): # the function f of K at each frequency, (m, m, 3, 3)
+    lam, V = d.eigen
+    return (V * f(lam)[..., None, :]) @ V.conj().swapaxes(-1, -2)
+
+def _mean(d, low, A=None): # A M low
+    M = d.M if A is None else (A @ d.M[..., None])[..., 0]
+    f = torch.fft.fft2(low)
+    return torch.fft.ifft2(torch.einsum('wva,nwv->nawv', torch.as_tensor(M, device=low.device).to(f.dtype), f[:, 0])).real
+
+def conditional_score(d:Details, low:Tensor # (B, 1, m, m) normalised, fixed and clean
+                     ):
+    r"(x, t) -> the exact score of the normalised details (B, 3, m, m) given the low-pass; ValueError for a low-pass of another size."
+    if low.ndim != 4 or low.shape[1:] != (1, *d.low.shape): raise ValueError(f'the low-pass has shape {tuple(low.shape)}; expected (B, 1, {d.low.shape[0]}, {d.low.shape[0]})')
+    mean = _mean(d, low)
+    return lambda x, t: -_spectral(_function(d, lambda lam: 1 / (1 + (lam - 1) * math.exp(-2 * t))), x - math.exp(-t) * mean)
+
+def sample_cascade(levels, P_J, # as `cascade` returns them
+                   wavelet:str, n:int, # fields
+                   times, scheme:str='euler_maruyama', generator=None, dtype=torch.float64) -> Tensor: # (n, 1, L, L)
+    "Fields generated coarse to fine with the exact conditional scores, the same times at every scale."
+    noise = lambda C, m: torch.randn(n, C, m, m, generator=generator, dtype=dtype)
+    x = reverse(gaussian_score(P_J), noise(1, len(P_J)), times, scheme, generator)
+    for d in levels[::-1]:
+        detail = reverse(conditional_score(d, x), noise(3, x.shape[-1]), times, scheme, generator)
+        s = torch.as_tensor(d.scale, dtype=dtype)
+        x = Octave(wavelet).synthesis(s[0] * x, s[1:, None, None] * detail)
+    return x
+
+# %% ../../nbs/wavelet_diffusion/01_gaussian.ipynb #b56a1f61
+def mode_scores(white:Tensor # (n, C, m, m) fields that should be white, of unit variance
+               ) -> Tensor: # (C m m,)
+    r"For each real Fourier mode, (mean square - 1) / $\sqrt{2/n}$ over the fields."
+    f = torch.fft.fft2(white, norm='ortho')
+    return ((f.real - f.imag).square().mean(0).flatten() - 1) / math.sqrt(2 / len(white))
+
+def whiten(x:Tensor, # (n, 1, L, L) generated by plain diffusion
+           P, times, scheme:str='euler_maruyama') -> Tensor:
+    "Divides each mode by the standard deviation that the recursion predicts."
+    v, _ = response(check_spectrum(P).ravel(), times, scheme)
+    return _spectral(v.reshape(np.shape(P))**-.5, x)
+
+def whiten_details(x:Tensor, # (n, 3, m, m) generated given `low`
+                   low:Tensor, d:Details, times, scheme:str='euler_maruyama') -> Tensor:
+    "Subtracts the predicted mean and divides by the predicted standard deviations."
+    v, g = (r.reshape(d.eigen[0].shape) for r in response(d.eigen[0].ravel(), times, scheme))
+    return _spectral(_function(d, lambda lam: v**-.5), x - _mean(d, low, _function(d, lambda lam: g)))
