@@ -27,7 +27,7 @@ def spectrum_distance(x:Tensor, y:Tensor # (B, 1, n, n) each
 def marginal_distance(x:Tensor, y:Tensor # any shapes; y is the data
                      ) -> float:
     "Wasserstein-1 distance of the values, in standard deviations of y."
-    return wasserstein_distance(x.flatten().double().numpy(), y.flatten().double().numpy()) / float(y.double().std())
+    return float(wasserstein_distance(x.flatten().double().numpy(), y.flatten().double().numpy())) / float(y.double().std())
 
 def wavelet_marginal_distance(x:Tensor, y:Tensor, # (B, 1, n, n) each
                               wavelet:str='haar', depth:int=2) -> float:
