@@ -42,7 +42,7 @@ def _restore(state, model, average, optimizer, g):
     with torch.no_grad(): [p.copy_(q) for p, q in zip(average, state['average'])]
 
 def fit(model:nn.Module, # moved to the device of `on`
-        loss, # (model, generator) -> scalar; draws its own batch
+        loss, # (forward of the model, generator) -> scalar; draws its own batch
         steps:int, # of the optimizer
         lr:float=1e-3, # the largest rate
         generator=None, # randomness of the batches; seed 0 by default
@@ -89,10 +89,15 @@ def fit(model:nn.Module, # moved to the device of `on`
         with torch.no_grad():
             for p, q in zip(weights, means): p_now = p.clone(); p.copy_(q); q.copy_(p_now)
 
+    def alone(*args, **kwargs): # one process needs no hooks, and those of Fabric let no two threads train in half precision
+        with on.autocast(): out = model(*args, **kwargs)
+        return out.float() if torch.is_tensor(out) and out.dtype in (torch.float16, torch.bfloat16) else out
+    forward = wrapped if on.world_size > 1 else alone
+
     for k in progress(range(first, steps), label):
         if k % every == 0 and (good is None or good['step'] != k): before = g.get_state().clone()
         else: before = None
-        value = loss(wrapped, g)
+        value = loss(forward, g)
         if not torch.isfinite(value):
             if good: _restore(good, model, means, optimizer, g)
             kept = f'; the model holds the weights of step {good["step"]}' + (f', as {checkpoint} does' if checkpoint else '') if good else '; no step was good'

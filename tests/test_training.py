@@ -110,3 +110,19 @@ def test_unet_sizes_and_time():
     (lambda: toy().refine(torch.zeros(1, 1, 4, 4), scales=3), 'scales is 3'), (lambda: UNet(1, padding='same'), "padding is 'same'"), (lambda: UNet(1, 1)(torch.zeros(1, 1, 8, 8), torch.zeros(1), torch.zeros(1, 1, 4, 4)), 'condition has shape')])
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words): call()
+
+def test_threads_half_precision():
+    "Two trainings at once, in bf16, end where they end one after the other."
+    from concurrent.futures import ThreadPoolExecutor
+    def run(job):
+        seed, model = job
+        def loss(forward, g):
+            y = forward(torch.randn(64, 8, generator=g))
+            assert y.dtype == torch.float32
+            return (y - 1).square().mean()
+        training.fit(model, loss, 300, generator=torch.Generator().manual_seed(seed), on=training.fabric(precision='bf16-mixed'))
+        return model.weight
+    def jobs(): torch.manual_seed(0); return list(enumerate([nn.Linear(8, 1), nn.Linear(8, 1)]))
+    one_by_one = [run(j) for j in jobs()]
+    with ThreadPoolExecutor(2) as pool: at_once = list(pool.map(run, jobs()))
+    for a, b in zip(one_by_one, at_once): assert torch.equal(a, b)
