@@ -29,7 +29,7 @@ def kernel_sizes(receptive_field:int, # r, odd
     wide = {round(i * (layers - 1) / max(k - 1, 1)) for i in range(k)}
     return tuple(3 if i in wide else 1 for i in range(layers))
 
-# %% ../../nbs/wavelet_diffusion/06_denoisers.ipynb #9d3d394f
+# %% ../../nbs/wavelet_diffusion/06_denoisers.ipynb #6f34416e
 class Scale(nn.Module):
     r"$\gamma\,x/\mathrm{sd}(x)$ per channel, without a mean."
     def __init__(self, channels):
@@ -53,7 +53,8 @@ class Denoiser(nn.Module):
                  normalised:bool=False, # `Scale` after each inner convolution
                  returns:str='image', # what the last layer gives; or 'noise', as in the published ones
                  sizes:tuple|None=None, # of the kernels; default `kernel_sizes`
-                 noise:tuple=(0., 1.)): # standard deviations of training
+                 noise:tuple=(0., 1.), # standard deviations of training
+                 generator=None): # of the first weights
         super().__init__()
         if returns not in ('image', 'noise') or layers < 2: raise ValueError(f"returns is {returns!r}, layers is {layers}; expected 'image' or 'noise', and at least 2 layers")
         self.sizes = tuple(sizes or kernel_sizes(receptive_field, layers))
@@ -62,7 +63,7 @@ class Denoiser(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, s, padding=s // 2, bias=False) for a, b, s in zip(widths, widths[1:], self.sizes))
         self.scales = nn.ModuleList(Scale(width) for _ in self.sizes[2:]) if normalised else None
         with torch.no_grad():
-            for c in self.convolutions[1:-1]: nn.init.kaiming_normal_(c.weight, nonlinearity='relu')
+            for c in self.convolutions: nn.init.kaiming_normal_(c.weight, nonlinearity='relu', generator=generator)
             if returns == 'image': self.convolutions[-1].weight.mul_(.1)
 
     @property
@@ -88,16 +89,18 @@ class Denoiser(nn.Module):
             b.weight.copy_(a.weight * (self.scales[i - 1].gamma / self.scales[i - 1].sd).reshape(-1, 1, 1, 1) if inner else a.weight)
         return out.eval()
 
-# %% ../../nbs/wavelet_diffusion/06_denoisers.ipynb #a944bdae
+# %% ../../nbs/wavelet_diffusion/06_denoisers.ipynb #814fd641
 def measured_field(net:Callable, # y -> image
                    side:int=63, # of a random image
                    channels:int=1, # of y
-                   generator=None # randomness
+                   generator=None, # randomness
+                   images:int=4 # how many: at one of them all rectifiers of a thin network may be off
                   ) -> int: # side of the square that a pixel depends on
-    "From the support of the gradient of the middle pixel; more than `side` is not seen."
-    y = torch.randn(1, channels, side, side, generator=generator).requires_grad_()
-    net(y)[0, :, side // 2, side // 2].sum().backward()
-    rows, cols = (y.grad[0].abs().sum(0) > 0).nonzero(as_tuple=True)
+    "From the support of the gradient of the middle pixel; more than `side` is not seen; ValueError where nothing is."
+    y = torch.randn(images, channels, side, side, generator=generator).requires_grad_()
+    net(y)[..., side // 2, side // 2].sum().backward()
+    rows, cols = (y.grad.abs().sum((0, 1)) > 0).nonzero(as_tuple=True)
+    if not len(rows): raise ValueError(f'the middle pixel depends on none of {images} image(s); expected a network that is not constant')
     return 1 + 2 * int(max((rows - side // 2).abs().max(), (cols - side // 2).abs().max()))
 
 # %% ../../nbs/wavelet_diffusion/06_denoisers.ipynb #01453708
