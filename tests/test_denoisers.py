@@ -81,6 +81,24 @@ def test_denoising_loss_of_the_best_and_the_worst():
     same = D.denoising_loss(lambda g: x, 1.)(lambda y: y, g)
     assert abs(zero / x.square().mean() - 1) < 1e-5 and abs(same - 1 / 5) < .05 # E u^4 = 1/5
 
+def test_weighted_loss():
+    x = .5 * torch.randn(4000, 1, 4, 4, generator=generator('x'))
+    got = D.denoising_loss(lambda g: x, 1., .1, 2.)(lambda y: y, generator('loss')) # error sigma^2 over sigma^2
+    assert abs(got - 1) < .02
+    with pytest.raises(ValueError, match='least sigma'): D.denoising_loss(lambda g: x, 1., 0., 1.)
+
+def test_unet():
+    net, y = D.UNetDenoiser(2, 8, 2, generator=generator('u')), torch.randn(2, 2, 16, 16, generator=generator('y'))
+    assert torch.allclose(net(5 * y), 5 * net(y), rtol=1e-4, atol=1e-4) and learned(net) == 9 * (2 * 8 + 8 * 8 + 8 * 16 + 16 * 16 + 16 * 32 + 32 * 32 + 48 * 16 + 16 * 16 + 24 * 8 + 8 * 8) + 16
+    assert D.measured_field(net, 16, 2, generator('f')) > 16 - 2
+    with pytest.raises(ValueError, match='multiple of 4'): net(y[..., :6, :6])
+
+def test_half_precision_training_of_scales():
+    from deepstruct import training
+    net = D.Denoiser(5, width=4, layers=4, normalised=True)
+    training.fit(net, D.denoising_loss(lambda g: torch.rand(4, 1, 8, 8, generator=g)), 2, on=training.fabric(precision='bf16-mixed'))
+    assert torch.isfinite(net(torch.rand(1, 1, 8, 8, generator=generator('r')))).all()
+
 def test_refused():
     net = D.Denoiser(5, width=4, layers=4)
     for call, word in ((lambda: D.denoise(net, 255 * torch.rand(1, 1, 8, 8)), r'expected an image in \[0, 1\]'), (lambda: D.denoise(net, torch.rand(1, 3, 8, 8)), 'gray'),
