@@ -30,7 +30,7 @@ def test_low_pass_network_of_the_paper():
 @pytest.mark.parametrize('condition', (0, 1))
 def test_measured_field(r, condition):
     g = generator('field', r)
-    net = D.Denoiser(r, channels=3 if condition else 1, condition=condition, width=6, layers=12)
+    net = D.Denoiser(r, channels=3 if condition else 1, condition=condition, width=6, layers=12, generator=g)
     low = torch.randn(4, 1, 45, 45, generator=g)
     assert D.measured_field((lambda y: net(y, low)) if condition else net, 45, net.channels, g) == r
 
@@ -39,13 +39,13 @@ def test_bias_free_is_homogeneous_in_training_mode_too():
     y, low = torch.randn(4, 3, 16, 16, generator=g), torch.randn(4, 1, 16, 16, generator=g)
     for returns in ('image', 'noise'):
         for normalised in (False, True):
-            net = D.Denoiser(5, 3, 1, width=6, layers=5, normalised=normalised, returns=returns).eval()
+            net = D.Denoiser(5, 3, 1, width=6, layers=5, normalised=normalised, returns=returns, generator=g).eval()
             a, b = net(7 * y, 7 * low), 7 * net(y, low)
             assert (a - b).abs().max() < 1e-5 * b.abs().max()
 
 def test_noise_and_image_are_complements():
     g = generator('complement')
-    a, b = D.Denoiser(5, width=6, layers=4, returns='image'), D.Denoiser(5, width=6, layers=4, returns='noise')
+    a, b = D.Denoiser(5, width=6, layers=4, returns='image', generator=g), D.Denoiser(5, width=6, layers=4, returns='noise')
     b.load_state_dict(a.state_dict())
     y = torch.randn(2, 1, 12, 12, generator=g)
     assert torch.allclose(a(y) + b(y), y, atol=1e-6)
@@ -101,7 +101,7 @@ def test_half_precision_training_of_scales():
     assert torch.isfinite(net(torch.rand(1, 1, 8, 8, generator=generator('r')))).all()
 
 def test_refused():
-    net = D.Denoiser(5, width=4, layers=4)
+    net = D.Denoiser(5, width=4, layers=4, generator=generator('net'))
     for call, word in ((lambda: D.denoise(net, 255 * torch.rand(1, 1, 8, 8)), r'expected an image in \[0, 1\]'), (lambda: D.denoise(net, torch.rand(1, 3, 8, 8)), 'gray'),
                        (lambda: D.pyramid(torch.rand(1, 1, 6, 6), 2), 'multiple of 4'), (lambda: D.load_published(7), 'not published'), (lambda: D.published_multiscale(size=80), '160 or 320'),
                        (lambda: D.check_range(-torch.ones(1, 1, 4, 4)), 'values from -1 to -1'), (lambda: D.Denoiser(6), 'odd number'), (lambda: D.Denoiser(45), 'to 43')):
