@@ -34,6 +34,16 @@ def test_disks_inside_and_tangents_by_differences():
         d = (G.render_disks(q + e, 24) - G.render_disks(q - e, 24)).flatten(1) / 2 / h
         assert (d - torch.einsum('bk,bkd->bd', torch.einsum('bd,bkd->bk', d, T), T)).norm(dim=1).max() < 1e-6 * d.norm(dim=1).max()
 
+def test_rays_and_sinusoids_lie_in_their_tangent_spaces():
+    g = generator('cone')
+    image = torch.rand(1, 6, 6, generator=g, dtype=torch.float64)
+    for x, T in (G.rays(5, image, g), G.sinusoids(5, 12, (3, 2), g)):
+        x, k = x.flatten(1), T.shape[1]
+        assert torch.allclose(T @ T.transpose(1, 2), torch.eye(k, dtype=torch.float64).expand(5, k, k), atol=1e-10)
+        assert torch.allclose(torch.einsum('bk,bkd->bd', torch.einsum('bd,bkd->bk', x, T), T), x, atol=1e-10)
+    with pytest.raises(ValueError, match='not zero'): G.rays(2, 0 * image)
+    with pytest.raises(ValueError, match='sine is not zero'): G.sinusoids(2, 8, (4, 0))
+
 @pytest.mark.parametrize('batch', (7, 1000))
 def test_jacobian_and_homogeneity(batch):
     g = generator('jacobian')

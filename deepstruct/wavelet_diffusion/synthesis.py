@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core import check_fields, progress
-from .denoisers import check_range, merge
+from .denoisers import check_range, load_published, merge
 
 # %% ../../nbs/wavelet_diffusion/08_synthesis.ipynb #da192f0e
 def step_sizes(h:float, # of the first step
@@ -193,7 +193,15 @@ def refine(low:Tensor, # (B, C, n, n), in [0, 1] where the networks were trained
         histories.append(seen)
     return low, histories
 
-def super_resolve(x:Tensor, # (B, C, n, n) in [0, 1]
-                  details:list, **kwargs) -> tuple:
-    "`refine` of an image; ValueError for values outside [0, 1]."
-    return refine(check_range(x), details, **kwargs)
+def super_resolve(x:Tensor, # (B, 1, n, n) in [0, 1], of any size
+                  details=4, # denoisers coarse to fine, each doubles the side; or 2 or 4: the published ones for that factor
+                  sigma:float=.5, # of the noise at the start
+                  **kwargs # of refine and synthesize
+                 ) -> tuple: # (B, 1, 2^J n, .), histories
+    "Finer images with block means `x`; ValueError for values outside [0, 1], colour, or another factor."
+    check_range(x)
+    if isinstance(details, int):
+        if details not in (2, 4): raise ValueError(f'the factor is {details}; expected 2 or 4, or a list of denoisers of details')
+        if x.shape[1] != 1: raise ValueError(f'x has {x.shape[1]} channels; expected 1, a gray image')
+        details = [load_published(13, 'details', j) for j in reversed(range(details // 2))]
+    return refine(x, details, sigma, **kwargs)
