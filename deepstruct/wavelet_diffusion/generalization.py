@@ -22,12 +22,12 @@ from ..fields import gaussian_field
 def smooth_noise(shape:tuple, # (n, L) or (n, L, L)
                  alpha:float, # regularity
                  generator=None) -> Tensor: # float64, each of values between 0 and 1
-    r"Uniform noise filtered by $k^{-\alpha}$, k the integer frequency (1 in place of 0), rescaled to [0, 1]."
+    r"Uniform noise filtered by $k^{-(\alpha+D/2)}$ in dimension D, k the integer frequency (1 in place of 0), rescaled to [0, 1]."
     axes, L = tuple(range(1, len(shape))), shape[-1]
     k = torch.fft.fftfreq(L, 1 / L, dtype=torch.float64)
     k = (k[:, None]**2 + k**2).sqrt() if len(shape) == 3 else k.abs()
     z = torch.fft.fftn(torch.rand(shape, generator=generator, dtype=torch.float64) - .5, dim=axes)
-    x = torch.fft.ifftn(z * k.clamp(min=1)**-alpha, dim=axes).real
+    x = torch.fft.ifftn(z * k.clamp(min=1)**-(alpha + len(axes) / 2), dim=axes).real
     low, high = x.amin(axes, True), x.amax(axes, True)
     return (x - low) / (high - low)
 
