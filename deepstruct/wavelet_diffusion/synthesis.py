@@ -73,7 +73,7 @@ def synthesize(denoise:Callable, # y (B, C, n, n) -> its denoised image; called 
                h:float=.01, beta:float=.5, adaptive:bool=True,
                generator=None, # one, or one for each image
                given:Tensor|None=None, # (B, D, n, n) a condition of the denoiser
-               projector:Callable|None=None, # of a measurement
+               projector:Callable|None=None, # of a measurement; the start has noise on what is seen, too
                seen:Tensor|None=None, # its value, of y's shape
                ideal:float|None=None, # sigma of the start, from where it follows the law instead of being read off
                snr:bool=False, # stop when the noise is `end` times the standard deviation of y
@@ -85,6 +85,9 @@ def synthesize(denoise:Callable, # y (B, C, n, n) -> its denoised image; called 
     step_sizes(h, 1)
     if not 0 < beta <= 1 or not 0 < end < math.inf: raise ValueError(f'beta is {beta}, end is {end}; expected 0 < beta <= 1, end > 0')
     if (projector is None) != (seen is None) or seen is not None and seen.shape != y.shape: raise ValueError(f'seen has shape {None if seen is None else tuple(seen.shape)}; expected {tuple(y.shape)} with a projector, nothing without')
+    if projector is not None:
+        off = float((check_projector(projector, tuple(y.shape[1:]), torch.Generator().manual_seed(0))(seen) - seen).abs().max())
+        if off > 1e-4 * float(seen.abs().max() + 1): raise ValueError(f'seen is not a value of the measurement: projecting it changes it by {off:.2g}; expected projector(x)')
     gs, history, first = as_generators(generator, len(y)), [[] for _ in y], None
     out, left = torch.empty_like(y), torch.arange(len(y))
     sigma = ideal
@@ -94,9 +97,13 @@ def synthesize(denoise:Callable, # y (B, C, n, n) -> its denoised image; called 
         if projector is not None: d = d - projector(x) + seen[left]
         s = d.square().mean((1, 2, 3)).sqrt() if ideal is None else y.new_full((len(left),), float(sigma))
         first = s.clone() if first is None else first
-        if not bool((torch.isfinite(s) & (s <= 2 * first[left].clamp(min=1e-9))).all()): raise FloatingPointError(f'{label}: the noise grew from {float(first.max()):.3g} to {float(s.max()):.3g} at step {t}; a smaller h than {h}, or less noise at the start, may help')
+        bad = ~(torch.isfinite(s) & (s <= 2 * first[left].clamp(min=1e-9)))
+        if bad.any():
+            i = int(bad.nonzero()[0])
+            raise FloatingPointError(f'{label}: the noise of image {int(left[i])} grew from {float(first[left[i]]):.3g} to {float(s[i]):.3g} at step {t}; a smaller h than {h}, or less noise at the start, may help')
         for i, v in zip(left.tolist(), s.tolist()): history[i].append(v)
         done = s <= end * (y[left].std((1, 2, 3)) if snr else 1.)
+        if t == 1 and done.any(): raise ValueError(f'image {int(done.nonzero()[0])} starts with noise {float(s[done][0]):.3g}, not above the end {end}; expected noise to take away')
         if done.any():
             out[left[done]] = (x if projector is None else x - projector(x) + seen[left])[done]
             left, d, s = left[~done], d[~done], s[~done]
