@@ -49,11 +49,12 @@ def step_filters(step:str, # one of STEPS
                  full:bool=False, # directions of the whole circle: for complex input, which has two half planes
                  side:int=32 # n
                 ) -> tuple: # phi (n, n) and psi (L, n, n), complex128, centre at (0, 0)
-    "ValueError for an unknown step."
+    "ValueError for an unknown step, or too few angles for half octaves."
     if step not in STEPS: raise ValueError(f'the step is {step!r}; expected one of {", ".join(STEPS)}')
     slant = 4 / angles if not full else min(8 / angles, 1.)
     half = math.sqrt(.5)
     low, sigma, xi = {'octave': (.8, .8, 3 * math.pi / 4), 'half': (.8 * half, .8, 3 * math.pi / 4), 'second half': (.8 * half, .8 * math.sqrt(1.5), math.pi * half)}[step]
+    if step == 'second half' and slant >= 2: raise ValueError(f'{angles} angle(s) for a second half octave; expected three or more of a half circle')
     if step == 'second half': slant = math.sqrt(3 * slant**2 / (4 - slant**2))
     return gabor(side, low), torch.stack([morlet(side, sigma, t, xi, slant) for t in directions(angles, full)])
 
@@ -71,9 +72,9 @@ def taps(filters:Tensor, # (..., n, n), centre at (0, 0)
 def step_taps(step:str, angles:int=4, full:bool=False, # as for `step_filters`
               size:int|None=None # odd; default 7, or 9 for more than 4 angles of a half circle
              ) -> Tensor: # (1 + L, size, size) complex128: phi, then psi_theta
-    r"Cut to `size`, then corrected in the envelope so that $\sum\phi = 1$ and $\sum\psi = 0$ hold again."
+    r"Cut to `size`, then corrected by the envelope so that $\sum\psi = 0$ holds again."
     size = size or (7 if angles <= (8 if full else 4) else 9)
     phi, psi = (taps(f, size)[0] for f in step_filters(step, angles, full, max(32, 2 * size)))
     envelope = psi.abs()
     psi = psi - envelope * (psi.sum((1, 2), keepdim=True) / envelope.sum((1, 2), keepdim=True))
-    return torch.cat([(phi / phi.sum())[None], psi])
+    return torch.cat([phi[None], psi])
