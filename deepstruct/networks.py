@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NONLINEARITIES', 'HALVES', 'PUBLISHED', 'RECTIFIERS', 'to_pairs', 'to_complex', 'reflected', 'WaveletStep',
-           'Nonlinearity', 'StandardizedMix', 'unit', 'ScatteringBlock', 'LearnedScattering', 'parameter_table',
-           'Rectifier', 'ResNet', 'parameter_groups']
+           'Nonlinearity', 'StandardizedMix', 'unit', 'ScatteringBlock', 'linear', 'LearnedScattering',
+           'parameter_table', 'Rectifier', 'ResNet', 'parameter_groups']
 
 # %% ../nbs/foundations/10_networks.ipynb #20382d18
 import torch
@@ -187,6 +187,12 @@ class ScatteringBlock(nn.Module):
         parts = [y.flatten(1, 2), self.nonlinearity.pairs(y.flatten(1, 2))] if self.skip else [y[:, :, 0], self.nonlinearity.pairs(y[:, :, 1:].flatten(1, 2))]
         return unit(self.mix(parts)).unflatten(-1, (m, m))
 
+def linear(features:int, classes:int, generator=None) -> nn.Linear:
+    "With first weights from the generator, uniform to one over the root of the features; no biases yet."
+    layer = nn.utils.skip_init(nn.Linear, features, classes)
+    nn.init.uniform_(layer.weight, -features**-.5, features**-.5, generator=generator); nn.init.zeros_(layer.bias)
+    return layer
+
 class LearnedScattering(nn.Module):
     "Images (B, C, n, n) -> (B, classes); ValueError for other sides, complex images, or more halvings than the side has, unless odd ones are to be cropped."
     def __init__(self, channels:int=1, side:int=32, # C, n
@@ -202,7 +208,7 @@ class LearnedScattering(nn.Module):
             if n % stride and not crop or n < stride: raise ValueError(f'side {side} becomes {n} after {len(self.blocks)} block(s) and cannot be halved; expected fewer halvings, a multiple of {2**sum(s == 2 for _, s, _ in blocks)}, or crop=True')
             self.blocks.append(ScatteringBlock(channels, out, not len(self.blocks), step=step, stride=stride, generator=generator, **how))
             self.sides.append(n // stride); channels = out
-        self.norm, self.classifier = nn.BatchNorm2d(2 * channels), nn.Linear(2 * channels * self.sides[-1]**2, classes)
+        self.norm, self.classifier = nn.BatchNorm2d(2 * channels), linear(2 * channels * self.sides[-1]**2, classes, generator)
 
     def forward(self, x:Tensor) -> Tensor:
         if x.is_complex() or x.shape[1:] != (self.channels, self.side, self.side): raise ValueError(f'images {tuple(x.shape)}, {x.dtype}; expected real ones, (batch, {self.channels}, {self.side}, {self.side})')
@@ -261,11 +267,10 @@ class ResNet(nn.Module):
                 short = nn.Sequential(*self.layer(a, b, 1, stride)) if a != b else nn.Identity()
                 inner = nn.Sequential(*self.layer(a, b, 3, stride), Rectifier(channels=b, **self.how), *self.layer(b, b, 3, 1))
                 self.stages.append(nn.ModuleDict({'short': short, 'inner': inner, 'rectifier': Rectifier(channels=b, **self.how)}))
-        self.classifier = nn.Linear(widths[-1], classes)
+        self.classifier = linear(widths[-1], classes, generator)
         with torch.no_grad():
             for m in self.modules():
                 if isinstance(m, nn.Conv2d): nn.init.kaiming_normal_(m.weight, nonlinearity='relu', generator=generator)
-            nn.init.normal_(self.classifier.weight, std=widths[-1]**-.5, generator=generator); nn.init.zeros_(self.classifier.bias)
 
     def layer(self, a, b, size, stride):
         norm = nn.BatchNorm2d(b)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..networks import WaveletStep, unit
+from ..networks import WaveletStep, linear, unit
 from .frames import RECTIFIERS, Frame, keep_parseval
 
 # %% ../../nbs/phase_collapse/03_networks.ipynb #1bfb9216
@@ -68,7 +68,7 @@ class SeparationNetwork(nn.Module):
             layers = [SeparationBlock(channels, w, angles, generator)] + ([Concentration(w, atoms[i], rho, generator)] if atoms else [])
             self.blocks.append(nn.Sequential(*layers)); channels = w
         m = side >> len(widths)
-        self.norm, self.classifier = nn.BatchNorm2d(channels, affine=False), nn.Linear(channels * m * m, classes)
+        self.norm, self.classifier = nn.BatchNorm2d(channels, affine=False), linear(channels * m * m, classes, generator)
 
     def forward(self, x:Tensor) -> Tensor:
         if x.shape[1:] != self.shape: raise ValueError(f'images of shape {tuple(x.shape)}; expected (batch, {", ".join(map(str, self.shape))})')
