@@ -132,6 +132,7 @@ def test_complex_soft_threshold():
         zero.grad = None
         M.soft_threshold(zero, lam).abs().sum().backward()
         assert torch.isfinite(torch.view_as_real(zero.grad)).all()
+        if lam == 0: assert torch.allclose(torch.autograd.grad(M.soft_threshold(zero, lam).real.sum(), zero)[0], torch.ones(3, dtype=zero.dtype)) # the identity, at 0 too
     assert torch.equal(M.soft_threshold(zero, 0.), zero)
 
 @pytest.mark.parametrize('lam', [1.2, .3, 0., -.3, -1.2])
@@ -167,6 +168,12 @@ def test_moments_far_from_the_threshold():
     assert math.isclose(M.relu_moments(0, 3)[0], 3 / math.sqrt(2 * math.pi)) and math.isclose(M.relu_moments(0, 3)[1], 9 * (1 / 2 - 1 / 2 / math.pi))
     m, v = M.soft_threshold_moments(torch.tensor([1., 2.]), .5, torch.tensor([[.1], [.2], [.3]]))
     assert m.shape == v.shape == (3, 2) and m.dtype == f64 and torch.allclose(M.soft_threshold_moments(torch.tensor([-1., -2.]), .5, .2)[0], -m[1], atol=1e-7)
+
+def test_variance_of_what_is_rarely_beyond_the_threshold():
+    mu, lam = .5, 7.
+    tail = [integrate.quad(lambda v: (v - lam)**k * stats.norm.pdf(v, sign * mu), lam, lam + 12, epsabs=0, epsrel=1e-10)[0] for k in (1, 2) for sign in (1, -1)]
+    m, v = M.soft_threshold_moments(mu, 1., lam)
+    assert math.isclose(m, tail[0] - tail[1], rel_tol=1e-8) and math.isclose(v, tail[2] + tail[3] - m**2, rel_tol=1e-8) and v < 1e-11
 
 def test_risk_is_bias_and_variance_and_monte_carlo():
     mu, n = torch.linspace(-3, 3, 13, dtype=f64), 200_000
@@ -331,7 +338,7 @@ def test_the_global_stream_is_left_alone():
     (lambda: M.nearest_frame(torch.ones(4, 2)), 'full rank'), (lambda: M.parseval_step(torch.eye(2), 1.), 'beta'), (lambda: M.parseval_step(torch.eye(2), 0.), 'beta'), (lambda: M.parseval_step(torch.eye(2), math.nan), 'beta'),
     (lambda: M.keep_parseval(nn.Linear(2, 2)), 'no Frame'), (lambda: M.equal_norms(torch.ones(2, 2, dtype=torch.complex64)), 'complex'), (lambda: M.Frame(2, 3, generator=generator('e'))(torch.ones(2, 3)), 'shape'), (lambda: M.Frame(2, 3, generator=generator('e')).synthesis(torch.ones(2, 2, 4, 4)), 'shape'),
     (lambda: M.soft_threshold(torch.ones(2), -.1), 'lambda'), (lambda: M.soft_threshold(torch.ones(2), torch.tensor([1., -1.])), 'lambda'), (lambda: M.soft_threshold(torch.ones(2), math.nan), 'lambda'), (lambda: M.dead_absolute(torch.ones(2), -1), 'lambda'),
-    (lambda: M.soft_threshold_moments(0, 1, -1), 'lambda'), (lambda: M.soft_threshold_risk(0, -1, 1), 'sigma'), (lambda: M.relu_moments(0, 0), 'sigma'), (lambda: M.universal_threshold(1., 1), 'n is 1'), (lambda: M.universal_threshold(0., 9), 'sigma'),
+    (lambda: M.soft_threshold_moments(0, 1, -1), 'lambda'), (lambda: M.soft_threshold_risk(0, -1, 1), 'sigma'), (lambda: M.relu_moments(0, 0), 'sigma'), (lambda: M.universal_threshold(1., 1), 'n is 1'), (lambda: M.universal_threshold(0., 9), 'sigma'), (lambda: M.donoho_johnstone(torch.ones(1), 1.), 'n is 1'),
     (lambda: M.concentrate(torch.ones(2, 3), torch.eye(4), 1.), 'shape'), (lambda: M.concentrate(torch.ones(2, 4), torch.ones(3, 4), 1.), 'p >= d'), (lambda: M.concentrate(torch.ones(2, 4), torch.eye(4), -1.), 'lambda'),
     (lambda: M.cut_patches(torch.ones(1, 1, 28, 28), 14, 5), 'tile'), (lambda: M.cut_patches(torch.ones(1, 1, 28, 28), 4, 8), 'tile'), (lambda: M.cut_patches(torch.ones(1, 1, 8, 8), 9, 1), 'tile'), (lambda: M.cut_patches(torch.ones(1, 8, 8), 4, 4), 'shape'), (lambda: M.cut_patches(torch.ones(1, 1, 8, 8), 4, 0), 'tile'),
     (lambda: M.overlap_average(torch.ones(1, 3, 16), (1, 8, 8), 4, 4), 'shape'), (lambda: net('tanh'), 'tanh'), (lambda: net(lam=-1.), 'lambda'), (lambda: net('identity', lam=1.), 'no threshold'), (lambda: M.FrameNetwork(atoms=195), 'p >= d'), (lambda: M.FrameNetwork(patch=13), 'tile'),

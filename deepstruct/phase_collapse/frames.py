@@ -146,16 +146,18 @@ def relu_parts(u:Tensor, lam:float=0.) -> tuple: # even, odd: like u
     even, odd = dead_absolute(u, abs(lam)) / 2, soft_threshold(u, abs(lam)) / 2
     return (even, odd) if lam >= 0 else (even - lam, u - odd)
 
-# %% ../../nbs/phase_collapse/00_frames.ipynb #bf7fd470
+# %% ../../nbs/phase_collapse/00_frames.ipynb #0fb85f25
 def _gaussian(*values): # float64, broadcast; the second is sigma
     device = next((v.device for v in values if isinstance(v, Tensor) and v.ndim), None)
     out = torch.broadcast_tensors(*(torch.as_tensor(v, dtype=torch.float64, device=device) for v in values))
     if not (out[1] > 0).all(): raise ValueError(f'sigma is {values[1]}; expected positive standard deviations')
     return out
 
+def _normal_cdf(z): return torch.erfc(-z / math.sqrt(2)) / 2 # `torch.special.ndtr` loses the digits of the lower tail
+
 def _positive_part(a, s): # E max(Y, 0) and E max(Y, 0)^2, Y ~ N(a, s^2)
     z = a / s
-    density, mass = torch.exp(-z**2 / 2) / math.sqrt(2 * math.pi), torch.special.ndtr(z)
+    density, mass = torch.exp(-z**2 / 2) / math.sqrt(2 * math.pi), _normal_cdf(z)
     return (a * mass + s * density).clamp(min=0), ((a**2 + s**2) * mass + a * s * density).clamp(min=0)
 
 def relu_moments(mu, sigma, lam=0.) -> tuple: # mean, variance: float64 tensors
@@ -171,8 +173,8 @@ def soft_threshold_risk(mu, sigma, lam) -> Tensor:
     mu, s, lam = _gaussian(mu, sigma, lam)
     mu, out = mu.abs(), 0
     for t, at in (((lam - mu) / s, lam + mu), ((lam + mu) / s, lam - mu)): # x beyond lambda, beyond -lambda
-        out = out + (s**2 + lam**2) * torch.special.ndtr(-t) - s * at * torch.exp(-t**2 / 2) / math.sqrt(2 * math.pi)
-    return out + mu**2 * (torch.special.ndtr((lam - mu) / s) - torch.special.ndtr((-lam - mu) / s))
+        out = out + (s**2 + lam**2) * _normal_cdf(-t) - s * at * torch.exp(-t**2 / 2) / math.sqrt(2 * math.pi)
+    return out + mu**2 * (_normal_cdf((lam - mu) / s) - _normal_cdf((-lam - mu) / s))
 
 def soft_threshold_moments(mu, sigma, lam) -> tuple: # mean, variance
     r"Of $\rho_t(x)$, $x\sim\mathcal N(\mu,\sigma^2)$."
@@ -196,7 +198,7 @@ def held_out_fisher(train:ClassMoments, test:ClassMoments) -> float:
     "Fisher ratio of the test set along the directions of the training set; in the mean below that of the distribution, but for the floor of C-1 features."
     return fisher(test.project(discriminant(train)))
 
-# %% ../../nbs/phase_collapse/00_frames.ipynb #01e53574
+# %% ../../nbs/phase_collapse/00_frames.ipynb #eccf5e23
 def concentrate(x:Tensor, # (B, d)
                 F:Tensor, # (p, d)
                 lam) -> Tensor: # (B, d)
@@ -216,7 +218,7 @@ def concentrate_moments(mu:Tensor, # (d,)
     gram = F @ F.T
     r, z, h = gram / torch.outer(norm, norm), torch.stack([(lam - u) / s, (-lam - u) / s]), {}
     density = torch.exp(-z**2 / 2) / math.sqrt(2 * math.pi)
-    a, power = s * (1 - torch.special.ndtr(z[0]) + torch.special.ndtr(z[1])), r
+    a, power = s * (_normal_cdf(-z[0]) + _normal_cdf(z[1])), r
     cov = power * torch.outer(a, a)
     h[0], h[1] = density, z * density # He_j / sqrt(j!) times the density
     for k in range(2, terms + 1):
