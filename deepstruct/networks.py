@@ -79,6 +79,18 @@ class WaveletStep(nn.Module):
         return torch.complex(re, im).unflatten(-1, (m, m))
 
 # %% ../nbs/foundations/10_networks.ipynb #8ee4e3a0
+class _Modulus(torch.autograd.Function):
+    "Of pairs along axis 2; its gradient at 0 is 0."
+    @staticmethod
+    def forward(ctx, z):
+        r = (z[:, :, :1].square() + z[:, :, 1:].square()).sqrt_()
+        ctx.save_for_backward(z, r)
+        return r
+    @staticmethod
+    def backward(ctx, g):
+        z, r = ctx.saved_tensors
+        return z * torch.where(r > 0, g / r, 0)
+
 NONLINEARITIES = ('modulus', 'soft', 'real soft', 'phase', 'sigmoid', 'tanh', 'power', 'identity', 'relu')
 
 class Nonlinearity(nn.Module):
@@ -99,7 +111,7 @@ class Nonlinearity(nn.Module):
         if k == 'identity': return z
         if k == 'relu': return F.relu(z)
         if k == 'real soft': b = self.threshold[each].to(z); return F.relu(z - b) - F.relu(-z - b)
-        r = (z[:, :, :1].square() + z[:, :, 1:].square() + 1e-30).sqrt() # the gradient at 0 is 0
+        r = _Modulus.apply(z)
         if k == 'modulus': return r
         if k == 'soft': return z * F.relu(1 - self.threshold[each].to(z) / (r + 1e-6))
         if k == 'phase': return z / (r + 1e-6)
@@ -162,10 +174,21 @@ class StandardizedMix(nn.Module):
             out, shift, at = out + F.conv1d(x, M[:, :, None].to(x)), shift + M @ mean.flatten(), at + c
         return out - shift.to(out)[:, None]
 
+class _Unit(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        n = x.square().sum(1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32)).clamp_(min=1e-30).rsqrt_().to(x.dtype)
+        ctx.save_for_backward(y := x * n, n)
+        return y
+    @staticmethod
+    def backward(ctx, g):
+        y, n = ctx.saved_tensors
+        return (g - y * (y * g).sum(1, keepdim=True)) * n
+
 def unit(x:Tensor # (B, D, ...)
         ) -> Tensor:
-    "$N$: divided by the norm over channels at each position; zeros stay zeros."
-    return x * x.float().square().sum(1, keepdim=True).clamp(min=1e-30).rsqrt().to(x) if x.dtype != torch.float64 else x * x.square().sum(1, keepdim=True).clamp(min=1e-30).rsqrt()
+    "$N$: divided by the norm over channels at each position; zeros stay zeros, with a finite gradient."
+    return _Unit.apply(x)
 
 # %% ../nbs/foundations/10_networks.ipynb #c99f8e7c
 class ScatteringBlock(nn.Module):

@@ -46,8 +46,9 @@ class Wavelets(nn.Module):
         u, w = torch.arange(0, N, k), torch.arange(N)
         angle = lambda a, b: 2 * math.pi / N * (a[:, None] * b).double()
         half = torch.arange(N // 2 + 1)
-        weight = torch.ones(len(half), dtype=torch.float64); weight[0] = .5
-        if N % 2 == 0: weight[-1] = .5 # frequencies that are their own negatives
+        rows = filters.abs().amax((0, 2))
+        half = half[torch.maximum(rows[half], rows[-half]) > 1e-8 * rows.max()] # where some filter is not zero
+        weight = 1 - .5 * (2 * half % N == 0).double() # of frequencies that are their own negatives
         down = torch.cat([torch.cos(angle(half, w)), -torch.sin(angle(half, w))]) @ P # (2H, n): rows to frequencies
         back = torch.polar(torch.ones(N, len(u), dtype=torch.float64), angle(w, u)) # (N, N')
         across = lambda f: torch.einsum('khw,wu,wv->hvku', f + 0j, back, torch.polar(torch.ones(N, N, dtype=torch.float64), -angle(w, w))) / N # (H, N, K, N')
@@ -58,17 +59,16 @@ class Wavelets(nn.Module):
         into = lambda A, B, C, D: torch.stack([torch.stack([A, B], 2), torch.stack([C, D], 2)]).flatten(0, 1).flatten(2) # (2H, n, 2 K N')
         # y = C a - S b + i (C c + S d), where a + i b = x^ even, d + i c = x^ odd and x^ = p + i q
         self.register_buffer('down', down, persistent=False)
-        self.register_buffer('p', into(even.real, odd.imag, -even.imag, odd.real), persistent=False)
-        self.register_buffer('q', into(-even.imag, odd.real, -even.real, -odd.imag), persistent=False)
+        A = torch.cat([into(even.real, odd.imag, -even.imag, odd.real), into(-even.imag, odd.real, -even.real, -odd.imag)], 1)
+        self.register_buffer('across', A.unflatten(0, (2, -1)), persistent=False) # (2, H, 2n, 2 K N')
         self.register_buffer('up', torch.cat([torch.cos(angle(u, half)), torch.sin(angle(u, half))], 1) / N, persistent=False) # (N', 2H)
         self.K, self.side = K, len(u)
 
     def forward(self, x): # (n, B, n)
         n, B, m = x.shape
-        z = (self.down @ x.reshape(n, -1)).view(2, -1, B, m)
-        re, im = (v.expand(2, *v.shape).flatten(0, 1) for v in z)
-        y = torch.baddbmm(torch.bmm(re, self.p), im, self.q) # (2H, B, 2 K N')
-        return (self.up @ y.flatten(1)).view(self.side, B, 2, self.K, self.side)
+        z = (self.down @ x.reshape(n, -1)).view(2, -1, B, m).permute(1, 2, 0, 3).flatten(2) # (H, B, 2n)
+        y = torch.matmul(z, self.across) # (2, H, B, 2 K N')
+        return (self.up @ y.view(self.up.shape[1], -1)).view(self.side, B, 2, self.K, self.side)
 
 # %% ../../nbs/phase_collapse/01_scattering.ipynb #c20b076f
 class Scattering(nn.Module):
@@ -110,17 +110,20 @@ class Scattering(nn.Module):
     def forward(self, x:Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[2:] != (self.n, self.n) or x.dtype != self.image.dtype: raise ValueError(f'images {tuple(x.shape)}, {x.dtype}; expected (batch, channels, {self.n}, {self.n}), {self.image.dtype}')
         check_fields(x, 'x')
-        B, C, n, _ = x.shape
-        x = x.flatten(0, 1).transpose(0, 1).contiguous() # rows first
+        flat = x.flatten(0, 1)
+        return torch.cat([self.transform(z) for z in flat.split(8)]).unflatten(0, x.shape[:2]) if len(flat) else x.new_empty(*x.shape[:2], len(self.paths), self.m, self.m) # as many as a cache holds
+
+    def transform(self, x): # (B, n, n) -> (B, K, m, m)
+        B, x = len(x), x.transpose(0, 1).contiguous() # rows first
         out0, out1, out2 = [self.lowpass(x[:, :, None], self.image)], [], []
         for j, W in enumerate(self.first):
-            U = modulus(W(x)) # (M, B C, L, M)
+            U = modulus(W(x)) # (M, B, L, M)
             out1.append(self.lowpass(U, getattr(self, f'low{j}')))
             if self.order == 2 and j < self.J - 1:
                 V = U.flatten(1, 2)
-                inner = [self.lowpass(modulus(W2(V)), getattr(self, f'low{j + 1 + i}')).unflatten(0, (B * C, self.L)) for i, W2 in enumerate(self.second[j])]
-                out2.append(torch.cat(inner, 2).flatten(1, 2)) # (B C, L (J - 1 - j) L, m, m): as the paths come
-        return torch.cat(out0 + out1 + out2, 1).unflatten(0, (B, C))
+                inner = [self.lowpass(modulus(W2(V)), getattr(self, f'low{j + 1 + i}')).unflatten(0, (B, self.L)) for i, W2 in enumerate(self.second[j])]
+                out2.append(torch.cat(inner, 2).flatten(1, 2)) # (B, L (J - 1 - j) L, m, m): as the paths come
+        return torch.cat(out0 + out1 + out2, 1)
 
 def modulus(y:Tensor # (M, B, 2, K, M)
            ) -> Tensor: # (M, B, K, M)
