@@ -12,7 +12,7 @@ from deepstruct.core import generator
 from deepstruct.morlet import STEPS, directions, gabor, morlet, step_filters, step_taps, taps
 from deepstruct.networks import (NONLINEARITIES, PUBLISHED, LearnedScattering, Nonlinearity, Rectifier, ResNet, StandardizedMix, WaveletStep, parameter_groups,
                                  parameter_table, reflected, to_complex, to_pairs, unit)
-from deepstruct.phase_collapse.networks import Concentration, SeparationNetwork, keep_networks
+from deepstruct.phase_collapse.networks import Concentration, SeparationBlock, SeparationNetwork, keep_networks
 from deepstruct.statistics import averaged, layer_statistics
 
 
@@ -113,6 +113,19 @@ def test_unit_vectors_and_zeros():
     y = unit(x)
     y.square().sum().backward()
     assert torch.allclose(y.norm(dim=1)[:, 1:], torch.ones(2, 6), atol=1e-6) and not y[0, :, 0].any() and torch.isfinite(x.grad).all()
+    assert torch.autograd.gradcheck(unit, numbers(2, 5, 7, dtype=torch.float64).requires_grad_())
+
+
+def test_separation_blocks_rectify_at_four_phases():
+    block = SeparationBlock(2, 5, angles=4, generator=generator('block')).eval()
+    with torch.no_grad(): block.standardize.running_mean.copy_(numbers(34)); block.standardize.running_var.copy_(1 + numbers(34)**2)
+    x = numbers(3, 2, 8, 8)
+    z = block.wavelets(x)
+    turned = [torch.relu((torch.polar(torch.ones(()), torch.tensor(-k * math.pi / 2)) * z[:, :, 1:]).real).flatten(1, 2) for k in range(4)]
+    pairs = lambda a, b: torch.stack([a, b], 2).flatten(1, 2)
+    channels = torch.cat([z[:, :, 0].real, pairs(turned[0], turned[1]), pairs(turned[2], turned[3])], 1).flatten(2)
+    want = torch.einsum('oc,bcm->bom', block.project.weight, block.standardize(channels))
+    assert torch.allclose(block(x).flatten(2), want / want.norm(dim=1, keepdim=True), atol=1e-5)
 
 
 def test_published_sizes():
