@@ -102,7 +102,7 @@ def train_published(net:nn.Module, train:Dataset, test:Dataset,
                     lr:float=.01, momentum:float=.9, decay:float=1e-4, batch:int=128, # of all GPUs together
                     checkpoint=None, on=None, # from `fabric`, default all GPUs that there are
                     workers:int=8, top:tuple=(1, 5), seed:int=0) -> dict: # epoch, loss, errors: lists
-    "Trains in place; ValueError for batches that the GPUs cannot share, or a checkpoint of another run."
+    "Trains in place; seeds the global random stream, which crops use. ValueError for batches that the GPUs cannot share, or a checkpoint of another run."
     on = on or fabric('auto', devices='auto')
     if epochs < 1 or every < 1 or batch % on.world_size: raise ValueError(f'epochs is {epochs}, every is {every}, batch is {batch} on {on.world_size} device(s); expected positive numbers, and a batch that divides')
     torch.manual_seed(seed + on.global_rank)
