@@ -268,8 +268,10 @@ def start(paper:str, # such as 'cslc'
          ) -> None:
     "Opens the run's record; ValueError for an unknown preset."
     global _run
-    from deepstruct.core import out_dir
+    from deepstruct.core import module_digest, out_dir
     if preset not in PRESETS: raise ValueError(f'preset {preset!r} is unknown; expected one of {", ".join(PRESETS)}')
+    for name in sorted(sys.modules): # the keys of stages, before threads ask: CPython before 3.11.8 and 3.12.2 cannot parse in two (gh-106905)
+        if name.startswith('deepstruct.'): module_digest(name)
     path = (project() or Path('.')) / notebook
     files = {Path(p).name: hashlib.sha256(Path(p).read_bytes()).hexdigest()[:16] for p in data}
     _run = Run(paper, notebook, preset, seed, Path(out or out_dir(preset)), load_claims(table), plain(parameters) or {},
