@@ -21,6 +21,8 @@ def test_crops_come_from_the_image():
         assert len(places) == 1
         seen.add(places[0])
     assert len(seen) == 18
+    x, g = torch.rand(1, 4, 4, generator=generator('image')), generator('half')
+    assert np.mean([torch.equal(crop_padded(x, 0, g), x) for _ in range(2000)]) == pytest.approx(.5, abs=.04)
 
 
 def test_resized_crops():

@@ -29,9 +29,9 @@ def crop_padded(x:Tensor, # (C, n, n)
                 pad:int=4, generator=None) -> Tensor: # like it
     "A random place of the zero-padded image, half of the time mirrored."
     n = x.shape[-1]
-    i, j, flip = torch.randint(0, 2 * pad + 1, (3,), generator=generator).tolist()
+    i, j = torch.randint(0, 2 * pad + 1, (2,), generator=generator).tolist()
     x = F.pad(x, (pad,) * 4)[:, i:i + n, j:j + n]
-    return x.flip(2) if flip % 2 else x
+    return x.flip(2) if torch.rand((), generator=generator) < .5 else x
 
 def crop_resized(im:Image.Image, side:int, generator=None) -> Image.Image: # side x side
     "A random rectangle of 8 to 100 % of the area and 3/4 to 4/3 in shape, half of the time mirrored; the largest square where ten tries do not fit."
@@ -110,7 +110,7 @@ def train_published(net:nn.Module, train:Dataset, test:Dataset,
     model, optimizer = on.setup(net, optimizer)
     loader = lambda data, train: on.setup_dataloaders(DataLoader(data, batch // on.world_size, shuffle=train, drop_last=train and len(data) >= batch, num_workers=workers, persistent_workers=workers > 0))
     batches, tests = loader(train, True), loader(test, False)
-    key, history, first = dict(epochs=epochs, every=every, lr=lr, batch=batch, images=len(train)), dict(epoch=[], loss=[], errors=[]), 0
+    key, history, first = dict(epochs=epochs, every=every, lr=lr, momentum=momentum, decay=decay, batch=batch, images=len(train), seed=seed), dict(epoch=[], loss=[], errors=[]), 0
     checkpoint = Path(checkpoint) if checkpoint else None
     if checkpoint and checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True, map_location=on.device)
