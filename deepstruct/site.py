@@ -104,7 +104,7 @@ def gallery(root:str='../', pages:str='') -> str: # Markdown; both are prefixes 
 def ledger(root:str='../', pages:str='') -> str: # Markdown
     "Every claim with the paper's value or the goal, ours, and the verdict."
     rows = [[f"`{r['id']}`", r['where'], r['statement'], C.show_value(r['paper_value']), C.show_tolerance(r),
-             C.show_worst(r, r['got'], r['spread']), f"**{r['verdict']}**", r['preset'] or '–'] for r in C.ledger()]
+             C.show_worst(r, r['got'], r['spread']), f"**{C._told(r)}**", r['preset'] or '–'] for r in C.ledger()]
     head = ['claim', 'where', 'statement', 'paper', 'tolerance', 'ours', 'verdict', 'preset']
     line = lambda cells: '| ' + ' | '.join(' '.join(c.split()).replace('|', '\\|') for c in cells) + ' |'
     missed = [r for r in C.ledger() if r['why'] and r['verdict'] in ('differs', 'falls short')]
