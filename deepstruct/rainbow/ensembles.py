@@ -60,7 +60,7 @@ class Recipe:
     decay: float = 0. # of matrices and kernels
     batch: int = 128
     momentum: float = .9
-    shuffled: bool = False # labels at random: a control
+    shuffled: bool = False # labels at random, the same for all networks: a control
     snapshots: int = 0 # of all weights, equally spaced, beside the first and the last
 
 def untrained(kind:str, sizes:dict, run:int=0) -> nn.Module: # of KINDS, its arguments, which start
@@ -72,7 +72,7 @@ def untrained(kind:str, sizes:dict, run:int=0) -> nn.Module: # of KINDS, its arg
 def ensemble_weights(kind, sizes, data, run, recipe): # {'last': state, 'ways': [states]}
     (x, y), r = data, Recipe(**recipe)
     net, ways = untrained(kind, sizes, run), []
-    if r.shuffled: y = y[torch.randperm(len(y), generator=generator('labels', run))]
+    if r.shuffled: y = y[torch.randperm(len(y), generator=generator('labels'))]
     state = lambda m: {k: v.detach().clone().contiguous() for k, v in m.state_dict().items()}
     first = state(net)
     def loss(forward, g):
