@@ -173,12 +173,13 @@ def drawn_neurons(R:Tensor, # (N, D) aligned neurons
 def logistic_head(x:Tensor, y:Tensor, # (N, D) features, (N,) labels
                   classes:int,
                   ridge:float=1e-3, # of the features' mean variance
-                  steps:int=60) -> tuple: # weights (classes, D), biases (classes,)
+                  bias:bool=True, # False: neither biases nor centred features
+                  steps:int=200) -> tuple: # weights (classes, D), biases (classes,), zeros without
     "Multinomial logistic regression, by L-BFGS."
-    mean, scale = x.mean(0), x.var(0).mean().sqrt().clamp(min=1e-12)
+    mean, scale = x.mean(0) * bias, x.var(0).mean().sqrt().clamp(min=1e-12)
     z = (x - mean) / scale
-    W, b = torch.zeros(classes, x.shape[1], dtype=x.dtype, requires_grad=True), torch.zeros(classes, dtype=x.dtype, requires_grad=True)
-    optimizer = torch.optim.LBFGS([W, b], max_iter=steps, history_size=20, line_search_fn='strong_wolfe', tolerance_grad=1e-6, tolerance_change=1e-9)
+    W, b = torch.zeros(classes, x.shape[1], dtype=x.dtype, requires_grad=True), torch.zeros(classes, dtype=x.dtype, requires_grad=bias)
+    optimizer = torch.optim.LBFGS([W, b] if bias else [W], max_iter=steps, history_size=20, line_search_fn='strong_wolfe', tolerance_grad=1e-6, tolerance_change=1e-9)
     def loss():
         optimizer.zero_grad()
         value = F.cross_entropy(z @ W.T + b, y) + ridge / 2 * W.square().sum()
@@ -292,7 +293,7 @@ class RainbowModel:
         first = next(iter(self.batches))
         if torch.is_tensor(first) or len(first) < 2: raise ValueError('the batches have no labels; expected (images, labels), on which the head is refitted')
         x, y = torch.cat([_inputs(net, l.name, b[0]) for b in self.batches]), torch.cat([b[1] for b in self.batches])
-        W, b = logistic_head(x, y, l.neurons, ridge)
         m = dict(net.named_modules())[l.name]
+        W, b = logistic_head(x, y, l.neurons, ridge, m.bias is not None)
         m.weight.copy_(W.view_as(m.weight))
         if m.bias is not None: m.bias.copy_(b)
