@@ -41,6 +41,7 @@ def amplification(ways:list, # [(n, ...)]: weights of one layer in the course of
 # %% ../../nbs/rainbow/05_dynamics.ipynb #e5000010
 def stretched(first:Tensor, last:Tensor, # (n, ...) weights of one layer
               r:int, # leading directions of the last weights, in which it is judged
+              within:int|None=None, # leading directions of the last weights that M acts on; default all of the space
               ridge:float=1e-2, # of the mean square of the first weights
               generator=None) -> dict: # explained, permuted: shares of the energy of W(T) e on held-out neurons
     r"$W(T)\approx W(0)M$ on neurons that did not fit $M$; ValueError for shapes that differ."
@@ -51,7 +52,7 @@ def stretched(first:Tensor, last:Tensor, # (n, ...) weights of one layer
         left = total = 0.
         for fit, test in ((order[::2], order[1::2]), (order[1::2], order[::2])):
             e = directions(B[fit], r)
-            X, Y = A[rows], B @ e
+            X, Y = A[rows] if within is None else A[rows] @ directions(B[fit], within), B @ e
             G = X[fit].mH @ X[fit]
             M = torch.linalg.solve(G + ridge * G.diagonal().real.mean() * torch.eye(len(G), dtype=G.dtype), X[fit].mH @ Y[fit])
             left += float((Y[test] - X[test] @ M).abs().square().sum()); total += float(Y[test].abs().square().sum())
