@@ -174,11 +174,11 @@ def gaussian_draws(Ws:list, draws:int, # networks; how many sets of as many
     for _ in range(draws): yield [torch.randn(len(W), len(R), generator=generator, dtype=torch.float64).to(R.dtype) @ R / len(R)**.5 for W in Ws]
 
 def gaussianity(Ws:list, rank:int|None=None, draws:int=40, generator=None) -> dict: # name -> (measured, 2.5 % and 97.5 % of draws)
-    "Share outside the bulk, raw and whitened by the others; share of marginals that a 5 % test rejects, calibrated on the draws."
+    "Share outside the bulk, raw and whitened by the others; share of the marginals of all neurons that a 5 % test rejects, calibrated on the draws."
     def measure(ws):
         z = whitened(ws, rank)
         raw = [w / w.square().mean().sqrt() for w in map(_rows, ws)]
-        return np.mean([share_outside(w) for w in raw]), np.mean([share_outside(w) for w in z]), torch.cat([marginal_distance(w) for w in z]).numpy()
+        return np.mean([share_outside(w) for w in raw]), np.mean([share_outside(w) for w in z]), marginal_distance(torch.cat(z)).numpy()
     null = [measure(ws) for ws in gaussian_draws(Ws, draws, generator)]
     limit = np.quantile(np.concatenate([d for _, _, d in null]), .95)
     got = measure(Ws)
