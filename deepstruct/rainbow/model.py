@@ -248,18 +248,19 @@ class RainbowModel:
                aligned:bool=True, # False: weights as they come, in no basis
                head:str='aligned', # or 'refitted' on the labels of the batches
                streams:Iterable=(), # tuples of names: layers that add to one stream, drawn jointly
+               shared:Iterable=(), # tuples of names: layers that read one stream, rotated as the first of them
                like:nn.Module|None=None, # a network of other widths, for its shapes
                ridge:float=1e-3) -> nn.Module: # of the refitted head
         "A new network, in evaluation mode; ValueError for unknown names or options, shapes that do not fit."
         if head not in ('aligned', 'refitted'): raise ValueError(f'head is {head!r}; expected aligned or refitted')
         each = lambda v, k, default: v.get(k, default) if isinstance(v, dict) else v
-        stray = [k for d in (law, rank, {k: 0 for s in streams for k in s}) if isinstance(d, dict) for k in d if k not in self.layers]
+        stray = [k for d in (law, rank, {k: 0 for s in (*streams, *shared) for k in s}) if isinstance(d, dict) for k in d if k not in self.layers]
         if stray: raise ValueError(f'the model has no layer {stray[0]!r}; expected some of {", ".join(self.layers)}')
         g = torch.Generator().manual_seed(0) if generator is None else generator
         net = copy.deepcopy(self.net if like is None else like).eval()
         layers = self.layers if like is None else traced(net, self._first())[0]
         if list(layers) != list(self.layers): raise ValueError(f'the network has layers {list(layers)}; expected {list(self.layers)}')
-        modules, seeds = dict(net.named_modules()), {}
+        modules, seeds, turns = dict(net.named_modules()), {}, {}
         follows = {l.norm for l in layers.values()}
         for stream in streams:
             s = int(torch.randint(2**62, (1,), generator=g))
@@ -269,7 +270,9 @@ class RainbowModel:
                 standardize_again(net, name, self.batches, name in follows); continue
             l, old, m = layers[name], self.layers[name], modules[name]
             if isinstance(m, StandardizedMix): standardize_again(net, name, self.batches)
-            A = self._rotation(net, l) if aligned and name != self.order[0] else None
+            reads = next((tuple(s) for s in shared if name in s), name)
+            if reads not in turns: turns[reads] = self._rotation(net, l) if aligned and name != self.order[0] else None
+            A = turns[reads]
             if name == self.head and head == 'refitted': self._refit(net, l, ridge); continue
             R = self.neurons[name]
             if A is None and l.channels != old.channels: raise ValueError(f'layer {name!r} has {l.channels} channels in the new network and {old.channels} in the model; without alignment expected the same')
