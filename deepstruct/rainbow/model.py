@@ -207,7 +207,7 @@ class RainbowModel:
         first = [next(iter(repeatable(batches)), None) for _ in range(2)]
         if first[0] is None: raise ValueError('there were no batches; expected one or more')
         x, again = (b if torch.is_tensor(b) else b[0] for b in first)
-        if x.shape != again.shape or not torch.equal(x, again): warnings.warn('the first batch differs from one pass to the next: shuffled or augmented at random; the moments of a layer are then of other data than those of the next', stacklevel=2)
+        if x.shape != again.shape or not torch.allclose(x, again, rtol=0, atol=0, equal_nan=True): warnings.warn('the first batch differs from one pass to the next: shuffled or augmented at random; the moments of a layer are then of other data than those of the next', stacklevel=2)
         found = [traced(n, x) for n in networks]
         for layers, _ in found[1:]:
             if list(layers) != list(found[0][0]) or any((a.positions, a.bias) != (b.positions, b.bias) for a, b in zip(layers.values(), found[0][0].values())): raise ValueError(f'the networks have layers {list(found[0][0])} and {list(layers)}; expected the same, with the same kernels and biases')

@@ -1,0 +1,180 @@
+"""Alignment, kernels, covariances and drawn networks: by other ways than the notebooks', and what bad input gets."""
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy import linalg
+from torch import nn
+
+from deepstruct.core import generator
+from deepstruct.networks import LearnedScattering, ResNet
+from deepstruct.rainbow import alignment as A
+from deepstruct.rainbow import covariance as C
+from deepstruct.rainbow import kernels as K
+from deepstruct.rainbow.dynamics import amplification, stretched
+from deepstruct.rainbow.ensembles import Recipe, plain, trained, untrained, ways
+from deepstruct.rainbow.model import LAWS, RainbowModel, drawn_neurons, standardize_again, traced
+
+
+def numbers(*shape, name='rainbow', dtype=torch.float64): return torch.randn(*shape, generator=generator(name, *shape), dtype=dtype)
+def turn(n, name='turn', dtype=torch.float64): return torch.linalg.qr(numbers(n, n, name=name, dtype=dtype)).Q
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.complex64, torch.complex128])
+@pytest.mark.parametrize('sizes', [(7, 7), (9, 5), (5, 9)])
+def test_moments_do_not_depend_on_batches(dtype, sizes):
+    x, y = (numbers(5000, n, name=f'batches{n}', dtype=dtype) for n in sizes)
+    one, many = A.Moments(*sizes).update(x, y), A.Moments(*sizes)
+    for a, b in zip(x.split(37), y.split(37), strict=True): many.update(a, b)
+    wide = x.to(many.cross.dtype).T @ y.to(many.cross.dtype).conj() / 5000
+    for m in (one, many):
+        assert torch.allclose(m.moment(), wide, atol=1e-6)
+        assert abs(A.alignment_error(m) - float((m.energy().sum() - 2 * np.linalg.norm(wide.numpy(), 'nuc')) / m.energy()[0])) < 1e-6
+    B = A.alignment(one)
+    G = B.mH @ B if sizes[0] >= sizes[1] else B @ B.mH
+    assert torch.allclose(G, torch.eye(len(G), dtype=G.dtype), atol=1e-10)
+
+
+def test_no_rotation_does_better():
+    x, y = numbers(300, 6, name='x'), numbers(300, 6, name='y')
+    m = A.Moments(6, 6).update(y, x)
+    best = A.alignment_error(m)
+    assert all(A.alignment_error(m, turn(6, f'try{k}')) >= best for k in range(50))
+    assert all(A.alignment_error(m, A.alignment(m) @ linalg_exp(.01 * numbers(6, 6, name=f'near{k}'))) >= best for k in range(20))
+
+
+def linalg_exp(B): return torch.linalg.matrix_exp(B - B.T)
+
+
+def test_convolutional_features_are_samples_at_positions():
+    x, y = numbers(8, 3, 4, 5, name='a'), numbers(8, 6, 4, 5, name='b')
+    flat = A.Moments(3, 6).update(x.permute(0, 2, 3, 1).reshape(-1, 3), y.permute(0, 2, 3, 1).reshape(-1, 6))
+    assert torch.allclose(A.Moments(3, 6).update(x, y).cross, flat.cross)
+
+
+def test_within_and_between_are_those_of_centred_features():
+    x, y, c = numbers(200, 5, name='a'), numbers(200, 4, name='b'), torch.arange(200) % 3
+    m = A.Moments(5, 4, classes=3).update(x, y, c)
+    u, v = x.clone(), y.clone()
+    for k in range(3): u[c == k] -= u[c == k].mean(0); v[c == k] -= v[c == k].mean(0)
+    assert torch.allclose(m.within().moment(), u.T @ v / 200) and torch.allclose(m.within().energy(), torch.stack([u.square().sum(), v.square().sum()]) / 200)
+    centred = A.Moments(5, 4).update(x, y).within()
+    assert torch.allclose(centred.moment(), torch.cov(torch.cat([x, y], 1).T, correction=0)[:5, 5:])
+
+
+def test_angles_are_those_of_shapes():
+    x, Q = numbers(100, 4), turn(4)
+    assert A.angle(A.Moments(4, 4).update(x, 3 * x @ Q + 1)) < 1e-5
+    shape = lambda z: (z - z.mean(0)) / (z - z.mean(0)).norm()
+    y = numbers(100, 4, name='other')
+    R, s = linalg.orthogonal_procrustes(shape(x).numpy(), shape(y).numpy())
+    assert np.isclose(A.angle(A.Moments(4, 4).update(x, y)), math.acos(s)) and np.isclose(np.linalg.norm(shape(x).numpy() @ R - shape(y).numpy())**2, 2 - 2 * s)
+
+
+def test_networks_keep_their_modes_and_weights():
+    nets = [nn.Sequential(nn.Linear(4, 6), nn.Dropout(), nn.ReLU(), nn.Linear(6, 2)).double().train() for _ in range(2)]
+    nets[0][1].eval()
+    before = [[p.clone() for p in n.parameters()] for n in nets]
+    with warnings.catch_warnings(record=True) as seen: warnings.simplefilter('always'); A.compared(nets, ('2',), [numbers(50, 4)])
+    assert 'dropout' in str(seen[0].message) and nets[0].training and not nets[0][1].training and nets[1][1].training
+    assert all(torch.equal(a, b) for n, w in zip(nets, before, strict=True) for a, b in zip(n.parameters(), w, strict=True))
+
+
+def test_the_mean_of_networks_is_found_without_the_data():
+    views = [numbers(400, 6, name='truth') @ turn(6, f'v{k}') + .3 * numbers(400, 6, name=f'noise{k}') for k in range(4)]
+    moments = {(a, b): A.Moments(6, 6).update(views[a], views[b]) for a in range(4) for b in range(a + 1, 4)}
+    turns, left = A.aligned_to_mean(moments, 20)
+    mean = sum(v @ R.T for v, R in zip(views, turns, strict=True)) / 4
+    for v, R in zip(views, turns, strict=True): # each is the best for the mean of the others
+        rest = mean * 4 - v @ R.T
+        assert np.allclose(linalg.orthogonal_procrustes(v.numpy(), rest.numpy())[0], R.T.numpy(), atol=1e-4)
+    assert np.isclose(left, 1 - float(mean.square().sum() / (sum(v.square().sum() for v in views) / 4)))
+
+
+@pytest.mark.parametrize('name', list(K.ACTIVATIONS))
+def test_kernels_are_those_of_many_neurons(name):
+    x = numbers(6, 5, name='points')
+    w = numbers(300_000, 5, name='neurons', dtype=torch.complex128 if name == 'modulus' else torch.float64)
+    f = K.ACTIVATIONS[name](w @ x.T.to(w.dtype))
+    G = x @ x.T
+    off = (f.T @ f / len(f) - K.dual(name, G)) / (K.product_variance(name, G) / len(f)).sqrt().clamp(min=1e-12)
+    assert off.abs().max() < 5 and torch.allclose(K.dual(name, G), K.dual(name, G).T)
+    assert torch.isfinite(K.dual(name, torch.zeros(3, 3))).all() and torch.isfinite(K.dual(name, torch.ones(3, 3))).all()
+
+
+def test_layers_of_the_limit_are_those_of_wide_networks():
+    net = K.GaussianRainbow(numbers(40, 4, name='points'), [torch.ones(4), torch.tensor([1., .5, .25])])
+    wide = net.sample([20_000, 20_000], generator('wide'))
+    for k, f in zip(net.K, wide, strict=True): assert (f @ f.T - k).norm() / k.norm() < .03
+    assert K.aligned_error(net.Z[2], wide[1]) < .01 * float(net.K[1].trace()) / 40
+    Z = net.Z[1]
+    assert abs(K.aligned_error(Z, Z @ turn(Z.shape[1]))) < 1e-9
+
+
+def test_covariance_of_aligned_weights():
+    W, Q = numbers(30, 8), turn(8)
+    assert torch.allclose(C.covariance(C.rotated(W, Q)), Q @ C.covariance(W) @ Q.T) and torch.allclose(C.covariance([W[:10], W[10:]]), W.T @ W / 30)
+    assert torch.allclose(C.bordered(Q)[-1], torch.eye(9, dtype=torch.float64)[-1])
+    Z = numbers(30, 8, dtype=torch.complex128)
+    e = torch.linalg.eigvalsh(C.covariance(Z))
+    assert e[0] > 0 and torch.allclose(torch.linalg.eigvalsh(C.covariance(C.rotated(Z, turn(8, dtype=torch.complex128)))), e)
+
+
+def test_whitening_by_others_does_not_see_the_covariance():
+    Ws = [numbers(40, 10, name=f'net{k}') for k in range(6)]
+    mix = numbers(10, 10, name='mix')
+    for a, b in zip(C.whitened(Ws), C.whitened([W @ mix for W in Ws]), strict=True): assert np.allclose(torch.linalg.svdvals(a), torch.linalg.svdvals(b), rtol=1e-8)
+
+
+@pytest.mark.parametrize('law', LAWS)
+def test_drawn_neurons_are_reproducible(law):
+    R = numbers(20, 6)
+    a, b, c = (drawn_neurons(R, 9, law, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert torch.equal(a, b) and not torch.equal(a, c) and a.shape == (9, 6)
+
+
+NETWORKS = {'plain': lambda: plain(16, 12, generator=generator('plain')), 'biases': lambda: plain(16, 12, bias=True, generator=generator('plain')), 'residual': lambda: ResNet(1, 4, generator=generator('residual')), 'scattering': lambda: LearnedScattering(1, 8, blocks=(3, 4), generator=generator('scattering')),
+            'flattened': lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 36, 5)), 'after': lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.BatchNorm2d(3, affine=False), nn.Flatten(), nn.Linear(3 * 36, 5))}
+
+
+@pytest.mark.parametrize('name', list(NETWORKS))
+def test_neurons_as_they_are_give_the_network_back(name):
+    net, x = NETWORKS[name](), numbers(300, 1, 8 if name in ('residual', 'scattering', 'flattened', 'after') else 4, 8 if name in ('residual', 'scattering', 'flattened', 'after') else 4, dtype=torch.float32)
+    for m in net.modules():
+        if hasattr(m, 'momentum'): m.momentum = 1.
+    with torch.no_grad(): net.train()(x)
+    net.eval()
+    model = RainbowModel.fit(net, [x])
+    with torch.no_grad(): same, other = model.sample(law=lambda R, n: R[:n])(x), model.sample(generator('other'))(x)
+    scale = float(net(x).detach().abs().max())
+    assert float((same - net(x).detach()).abs().max()) < .01 * scale < float((other - net(x).detach()).abs().max())
+
+
+def test_turned_neurons_are_turned_back():
+    """Permuted neurons of every layer: the pooled laws are those of the network."""
+    net, x = plain(16, 12, depth=3, generator=generator('net')), numbers(2000, 16, dtype=torch.float32)
+    twin, order = plain(16, 12, depth=3), [torch.randperm(12, generator=generator('order', k)) for k in range(3)]
+    with torch.no_grad():
+        twin[1].weight.copy_(net[1].weight[order[0]]); twin[3].weight.copy_(net[3].weight[order[1]][:, order[0]]); twin[5].weight.copy_(net[5].weight[order[2]][:, order[1]]); twin[7].weight.copy_(net[7].weight[:, order[2]])
+    assert torch.allclose(net(x), twin(x), atol=1e-5)
+    model = RainbowModel.fit([net, twin], [x])
+    for k, o in zip(('3', '5'), order[1:], strict=True): assert torch.allclose(model.neurons[k][12:], model.neurons[k][:12][o], atol=1e-3)
+
+
+def test_statistics_of_batches_are_those_of_all():
+    net, x = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(108, 2)).eval(), numbers(50, 1, 8, 8, dtype=torch.float32)
+    y = net[0](x).detach().double()
+    standardize_again(net, '1', x.split(7), follows=True)
+    assert torch.allclose(net[1].running_mean.double(), y.mean((0, 2, 3)), atol=1e-6) and torch.allclose(net[1].running_var.double(), y.var((0, 2, 3), correction=0), rtol=1e-5)
+    assert torch.allclose(net[1](net[0](x)).double(), y - y.mean((0, 2, 3), keepdim=True) + net[1].bias.double()[:, None, None], atol=1e-4)
+
+
+def test_bad_networks():
+    x, net = numbers(40, 16, dtype=torch.float32), plain(16, 8)
+    for words, f in {'sizes of 1 or more': lambda: plain(16, 0), 'expected the same': lambda: RainbowModel.fit([net, plain(16, 8, depth=3)], [x]), 'read once': lambda: RainbowModel.fit(net, iter([x])), 'no batches': lambda: RainbowModel.fit(net, []),
+                     'NaN': lambda: RainbowModel.fit([net, plain(16, 8)], [x * math.nan]), 'two or more': lambda: traced(nn.Sequential(nn.Linear(16, 2)), x), 'no layer': lambda: RainbowModel.fit(net, [x]).covariance('9'),
+                     'expected as many': lambda: trained('plain', dict(inputs=16, width=4), (x, torch.zeros(3).long())), 'the network is': lambda: untrained('deep', {}), 'no snapshots': lambda: ways('plain', {}, (x, x), 0, Recipe()),
+                     'two times': lambda: amplification([x]), 'expected the same ': lambda: stretched(x, x[:3], 2)}.items():
+        with pytest.raises(ValueError, match=words.strip()): f()
