@@ -45,7 +45,16 @@ def test_no_rotation_does_better():
     assert all(A.alignment_error(m, A.alignment(m) @ linalg_exp(.01 * numbers(6, 6, name=f'near{k}'))) >= best for k in range(20))
 
 
+def linalg_root(M): return torch.from_numpy(linalg.sqrtm(M.numpy()).real)
 def linalg_exp(B): return torch.linalg.matrix_exp(B - B.T)
+
+
+def test_null_spaces_are_left_alone():
+    x = numbers(100, 8); x[:, 2:5] = 0
+    assert torch.allclose(A.alignment(A.Moments(8, 8).update(x, x)), torch.eye(8, dtype=x.dtype), atol=1e-9)
+    Q = torch.block_diag(turn(3, 'q'), torch.eye(5, dtype=x.dtype))
+    y = numbers(100, 8, name='y'); y[:, 3:] = 0
+    assert torch.allclose(A.alignment(A.Moments(8, 8).update(y @ Q.T, y)), Q, atol=1e-9)
 
 
 def test_convolutional_features_are_samples_at_positions():
@@ -100,6 +109,8 @@ def test_kernels_are_those_of_many_neurons(name):
     f = K.ACTIVATIONS[name](w @ x.T.to(w.dtype))
     G = x @ x.T
     off = (f.T @ f / len(f) - K.dual(name, G)) / (K.product_variance(name, G) / len(f)).sqrt().clamp(min=1e-12)
+    square = (f**2).T @ f**2 / len(f) - K.dual(name, G)**2
+    assert torch.allclose(square, K.product_variance(name, G), rtol=.05, atol=1e-3 * float(square.max()))
     assert off.abs().max() < 5 and torch.allclose(K.dual(name, G), K.dual(name, G).T)
     assert torch.isfinite(K.dual(name, torch.zeros(3, 3))).all() and torch.isfinite(K.dual(name, torch.ones(3, 3))).all()
 
@@ -118,7 +129,9 @@ def test_covariance_of_aligned_weights():
     assert torch.allclose(C.covariance(C.rotated(W, Q)), Q @ C.covariance(W) @ Q.T) and torch.allclose(C.covariance([W[:10], W[10:]]), W.T @ W / 30)
     assert torch.allclose(C.bordered(Q)[-1], torch.eye(9, dtype=torch.float64)[-1])
     Z = numbers(30, 8, dtype=torch.complex128)
-    e = torch.linalg.eigvalsh(C.covariance(Z))
+    e, U = torch.linalg.eigvalsh(C.covariance(Z)), turn(8, dtype=torch.complex128)
+    phi = numbers(50, 8, name='phi', dtype=torch.complex128) # <w, phi> is that of the turned weights on the turned features
+    assert torch.allclose(C.rotated(Z, U) @ (U @ phi.T), Z @ phi.T)
     assert e[0] > 0 and torch.allclose(torch.linalg.eigvalsh(C.covariance(C.rotated(Z, turn(8, dtype=torch.complex128)))), e)
 
 
@@ -126,6 +139,8 @@ def test_whitening_by_others_does_not_see_the_covariance():
     Ws = [numbers(40, 10, name=f'net{k}') for k in range(6)]
     mix = numbers(10, 10, name='mix')
     for a, b in zip(C.whitened(Ws), C.whitened([W @ mix for W in Ws]), strict=True): assert np.allclose(torch.linalg.svdvals(a), torch.linalg.svdvals(b), rtol=1e-8)
+    z = torch.cat(Ws[1:]) @ torch.linalg.inv(linalg_root(torch.cat(Ws[1:]).T @ torch.cat(Ws[1:]) / 200))
+    assert torch.allclose(z.T @ z / 200, torch.eye(10, dtype=z.dtype)) and np.allclose(torch.linalg.svdvals(C.whitened(Ws)[0]), torch.linalg.svdvals(Ws[0] @ torch.linalg.inv(linalg_root(torch.cat(Ws[1:]).T @ torch.cat(Ws[1:]) / 200))))
 
 
 @pytest.mark.parametrize('law', LAWS)
@@ -161,6 +176,16 @@ def test_turned_neurons_are_turned_back():
     assert torch.allclose(net(x), twin(x), atol=1e-5)
     model = RainbowModel.fit([net, twin], [x])
     for k, o in zip(('3', '5'), order[1:], strict=True): assert torch.allclose(model.neurons[k][12:], model.neurons[k][:12][o], atol=1e-3)
+
+
+def test_networks_of_other_widths_have_features_of_the_same_size():
+    net, x = plain(16, 64, depth=3, generator=generator('net')), numbers(500, 16, dtype=torch.float32)
+    model = RainbowModel.fit(net, [x])
+    energy = lambda n: float(torch.stack([model.sample(generator('wide', n, s), like=plain(16, n, depth=3))[:6](x).square().mean() for s in range(4)]).mean().detach())
+    assert .6 < energy(256) / float(net[:6](x).detach().square().mean()) < 1.6 and .6 < energy(64) / float(net[:6](x).detach().square().mean()) < 1.6
+    R = numbers(30, 5)
+    w = drawn_neurons(R, 20_000, generator=generator('many'))
+    assert torch.allclose(w.T @ w / 20_000, R.T @ R / 30, atol=.06)
 
 
 def test_statistics_of_batches_are_those_of_all():
