@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from itertools import combinations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
