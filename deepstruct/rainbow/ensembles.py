@@ -38,12 +38,14 @@ def plain(inputs:int, width:int, depth:int=2, # channels times positions; hidden
             if isinstance(m, nn.Linear) and bias: m.bias.zero_()
     return net
 
-def convolutional(channels:int=1, widths:tuple=(64, 64, 64), # of images; of the 3 x 3 layers, a batch-norm after each, strides 2
+def convolutional(channels:int=1, widths:tuple=(64, 64, 64), # of images; of the 3 x 3 layers, a batch-norm after each
+                  strides:tuple|None=None, # of each layer; default 2
                   classes:int=10, affine:bool=True, # the batch-norms
                   generator=None) -> nn.Sequential: # images (B, C, n, n) -> (B, classes)
-    "Convolutions, batch-norms, rectifiers, a mean over positions."
-    sizes = [channels, *widths]
-    net = nn.Sequential(*[m for a, b in zip(sizes, sizes[1:]) for m in (nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b, affine=affine), nn.ReLU())], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(sizes[-1], classes, bias=False))
+    "Convolutions, batch-norms, rectifiers, a mean over positions; ValueError for strides that are not as many."
+    sizes, strides = [channels, *widths], (2,) * len(widths) if strides is None else strides
+    if len(strides) != len(widths): raise ValueError(f'{len(strides)} strides for {len(widths)} layers; expected as many')
+    net = nn.Sequential(*[m for a, b, s in zip(sizes, sizes[1:], strides) for m in (nn.Conv2d(a, b, 3, s, 1, bias=False), nn.BatchNorm2d(b, affine=affine), nn.ReLU())], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(sizes[-1], classes, bias=False))
     with torch.no_grad():
         for m in net:
             if isinstance(m, nn.Conv2d): nn.init.kaiming_normal_(m.weight, generator=generator)

@@ -267,7 +267,8 @@ class RainbowModel:
                streams:Iterable=(), # tuples of names: layers that add to one stream, drawn jointly
                shared:Iterable=(), # tuples of names: layers that read one stream, rotated as the first of them
                like:nn.Module|None=None, # a network of other widths, for its shapes
-               ridge:float=1e-3) -> nn.Module: # of the refitted head
+               ridge:float=1e-3, # of the refitted head
+               labelled:Iterable|None=None) -> nn.Module: # batches on which it is refitted; default those of the fit
         "A new network, in evaluation mode; ValueError for unknown names or options, shapes that do not fit."
         if head not in ('aligned', 'refitted'): raise ValueError(f'head is {head!r}; expected aligned or refitted')
         each = lambda v, k, default: v.get(k, default) if isinstance(v, dict) else v
@@ -290,7 +291,7 @@ class RainbowModel:
             reads = next((tuple(s) for s in shared if name in s), name)
             if reads not in turns: turns[reads] = self._rotation(net, l) if aligned and name != self.order[0] else None
             A = turns[reads]
-            if name == self.head and head == 'refitted': self._refit(net, l, ridge); continue
+            if name == self.head and head == 'refitted': self._refit(net, l, ridge, self.batches if labelled is None else repeatable(labelled)); continue
             R = self.neurons[name]
             if A is None and l.channels != old.channels: raise ValueError(f'layer {name!r} has {l.channels} channels in the new network and {old.channels} in the model; without alignment expected the same')
             if name == self.head: # averaged over networks, in the coordinates of the first
@@ -311,10 +312,10 @@ class RainbowModel:
             moments.update(*(_features(k, m, _inputs(n, l.name, x)) for n, m, k in zip((self.net, net), modules, (self.layers[l.name], l))))
         return alignment(moments)
 
-    def _refit(self, net, l, ridge):
-        first = next(iter(self.batches))
+    def _refit(self, net, l, ridge, batches):
+        first = next(iter(batches))
         if torch.is_tensor(first) or len(first) < 2: raise ValueError('the batches have no labels; expected (images, labels), on which the head is refitted')
-        x, y = torch.cat([_inputs(net, l.name, b[0]) for b in self.batches]), torch.cat([b[1] for b in self.batches])
+        x, y = torch.cat([_inputs(net, l.name, b[0]) for b in batches]), torch.cat([b[1] for b in batches])
         m = dict(net.named_modules())[l.name]
         W, b = logistic_head(x, y, l.neurons, ridge, m.bias is not None)
         m.weight.copy_(W.view_as(m.weight))
