@@ -15,7 +15,7 @@ from deepstruct.rainbow import covariance as C
 from deepstruct.rainbow import kernels as K
 from deepstruct.rainbow.dynamics import amplification, stretched
 from deepstruct.rainbow.ensembles import Recipe, plain, trained, untrained, ways
-from deepstruct.rainbow.model import LAWS, RainbowModel, drawn_neurons, standardize_again, traced
+from deepstruct.rainbow.model import LAWS, RainbowModel, drawn_neurons, logistic_head, residual_streams, standardize_again, traced
 
 
 def numbers(*shape, name='rainbow', dtype=torch.float64): return torch.randn(*shape, generator=generator(name, *shape), dtype=dtype)
@@ -194,6 +194,49 @@ def test_statistics_of_batches_are_those_of_all():
     standardize_again(net, '1', x.split(7), follows=True)
     assert torch.allclose(net[1].running_mean.double(), y.mean((0, 2, 3)), atol=1e-6) and torch.allclose(net[1].running_var.double(), y.var((0, 2, 3), correction=0), rtol=1e-5)
     assert torch.allclose(net[1](net[0](x)).double(), y - y.mean((0, 2, 3), keepdim=True) + net[1].bias.double()[:, None, None], atol=1e-4)
+
+
+def test_streams_have_one_order_of_channels():
+    """Channels of a stream can be renamed where all that writes to it and all that reads it is known, and not otherwise."""
+    x, (writers, readers) = numbers(4, 1, 8, 8, dtype=torch.float32), residual_streams(ResNet(1, 4, depth=2))
+    assert len(writers) == 3 and [len(w) for w in writers] == [3, 3, 3]
+    def renamed(w, r):
+        net = ResNet(1, 4, depth=2, generator=generator('streams')).eval()
+        modules, layers, order = dict(net.named_modules()), traced(net, x)[0], torch.tensor([2, 0, 3, 1, *range(4, 16)])
+        with torch.no_grad():
+            for k, m in modules.items():
+                if isinstance(m, nn.BatchNorm2d): m.weight.copy_(1 + torch.rand(len(m.weight), generator=generator('gain', k))); m.bias.copy_(torch.randn(len(m.bias), generator=generator('shift', k)))
+            before, o = net(x), order[:layers[w[0]].neurons]
+            for k in w: modules[k].weight.copy_(modules[k].weight[o]); n = modules[layers[k].norm]; n.weight.copy_(n.weight[o]); n.bias.copy_(n.bias[o])
+            for k in r: modules[k].weight.copy_(modules[k].weight[:, o])
+            return float((net(x) - before).abs().max() / before.abs().max())
+    for w, r in zip(writers, readers, strict=True): assert renamed(w, r) < 1e-4 < .01 < min(renamed(w[1:], r), renamed(w, r[1:]))
+    assert residual_streams(NETWORKS['flattened']()) == ([], [])
+    with pytest.raises(ValueError, match='torch.fx can trace'): residual_streams(Branches())
+
+
+class Branches(nn.Module):
+    def __init__(self): super().__init__(); self.a = nn.Linear(2, 2)
+    def forward(self, x): return self.a(x) if x.sum() > 0 else x
+
+
+def test_heads_are_fitted_on_the_labelled_batches():
+    net, x, y = plain(16, 12, generator=generator('net')), numbers(400, 16, dtype=torch.float32), torch.arange(400) % 10
+    model = RainbowModel.fit(net, [(x[:100], y[:100])])
+    few, many = (model.sample(generator('head'), head='refitted', labelled=b) for b in (None, [(x, y)]))
+    with torch.no_grad():
+        assert torch.equal(few[3].weight, many[3].weight)
+        for new, n in ((few, 100), (many, 400)): assert torch.allclose(new[-1].weight, logistic_head(new[:-1](x[:n]), y[:n], 10, bias=False)[0], atol=1e-5)
+    assert not torch.allclose(few[-1].weight, many[-1].weight, atol=1e-3)
+
+
+def test_clipped_kernels_see_projected_channels():
+    net, x, V = nn.Sequential(nn.Conv2d(6, 5, 3), nn.ReLU()), numbers(3, 6, 8, 8, dtype=torch.float32), turn(6)[:, :2]
+    with torch.no_grad(): assert torch.allclose(C.clipped(net, '0', V)(x), net(torch.einsum('cd,bdij->bcij', (V @ V.T).float(), x)), atol=1e-5)
+    mix = LearnedScattering(1, 8, blocks=(3, 4))
+    W = C.layer_weights(mix.blocks[1].mix)[:, :, 0]
+    P = torch.linalg.qr(numbers(W.shape[1], 2, dtype=torch.complex64)).Q
+    assert torch.allclose(C.layer_weights(C.clipped(mix, 'blocks.1.mix', P).blocks[1].mix)[:, :, 0], W @ P @ P.mH, atol=1e-5)
 
 
 def test_bad_networks():

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['sample_rows', 'blocked_product', 'Moments', 'procrustes', 'alignment', 'alignment_error', 'cosine', 'angle', 'cka',
-           'permutation', 'evaluating', 'caught', 'repeatable', 'compared', 'aligned_layers', 'aligned_to_mean']
+           'permutation', 'evaluating', 'caught', 'in_batches', 'repeatable', 'compared', 'aligned_layers',
+           'aligned_to_mean']
 
 # %% ../../nbs/rainbow/00_alignment.ipynb #a1000004
 import math, warnings
@@ -197,9 +198,14 @@ def caught(net:nn.Module, layers:Iterable, # names
     try: yield found
     finally: [h.remove() for h in hooks]
 
+def in_batches(batches): # the same, for a chain
+    "ValueError for one tensor, whose parts are no batches."
+    if torch.is_tensor(batches): raise ValueError(f'batches are one tensor {tuple(batches.shape)}; expected a list or a DataLoader of batches: [x], or x.split(500)')
+    return batches
+
 def repeatable(batches): # the same, for a chain
-    "ValueError for an iterator, which a second pass would find empty."
-    if iter(batches) is batches: raise ValueError(f'batches are a {type(batches).__name__}, which can be read once; expected a list or a DataLoader')
+    "ValueError for an iterator, which a second pass would find empty, and for one tensor."
+    if iter(in_batches(batches)) is batches: raise ValueError(f'batches are a {type(batches).__name__}, which can be read once; expected a list or a DataLoader')
     return batches
 
 def _images(batch): return batch if torch.is_tensor(batch) else batch[0]
@@ -217,7 +223,7 @@ def compared(nets:list, # nn.Modules
     out = {p: {} for p in pairs}
     used = sorted({i for p in pairs for i in p})
     with evaluating(nets):
-        for batch in batches:
+        for batch in in_batches(batches):
             x, y, features = _images(batch), None if not classes else batch[1], {}
             for i in used:
                 with caught(nets[i], names, inputs, read) as found: nets[i](x)

@@ -10,6 +10,7 @@ __all__ = ['NORMS', 'LAWS', 'Layer', 'traced', 'residual_streams', 'standardize_
 import copy, operator, warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor, fx, nn
@@ -47,7 +48,7 @@ NORMS = nn.modules.batchnorm._BatchNorm
 @torch.no_grad()
 def traced(net:nn.Module, x:Tensor # a batch
           ) -> tuple: # {name: Layer} in order of use; [names of layers and batch-norms, in order]
-    "ValueError for shared or grouped weights, or layers that the model does not know."
+    "ValueError for shared, tied or grouped weights, or layers that the model does not know."
     layers, order, outputs, last = {}, [], {}, {}
     def before(name, m, args):
         if name in order: raise ValueError(f'layer {name!r} is used twice in one pass; expected each once: shared weights are no draws of one law on one representation')
@@ -73,6 +74,9 @@ def traced(net:nn.Module, x:Tensor # a batch
     try:
         with evaluating([net]): net(x)
     finally: [h.remove() for h in hooks]
+    own = [(k, p) for k in layers for p in dict(net.named_modules())[k].parameters(recurse=False)]
+    tied = [(a, b) for (a, p), (b, q) in combinations(own, 2) if p is q]
+    if tied: raise ValueError(f'layers {tied[0][0]!r} and {tied[0][1]!r} have one weight; expected a weight for each: tied weights are no draws of one law on one representation')
     lost = [k for k in known if k not in order]
     if lost: raise ValueError(f'layer {lost[0]!r} was not reached in the forward pass; expected one that is')
     if len(layers) < 2: raise ValueError(f'{len(layers)} layer(s) with weights; expected two or more')
@@ -226,6 +230,8 @@ class RainbowModel:
         x, again = (b if torch.is_tensor(b) else b[0] for b in first)
         if x.shape != again.shape or not torch.allclose(x, again, rtol=0, atol=0, equal_nan=True): warnings.warn('the first batch differs from one pass to the next: shuffled or augmented at random; the moments of a layer are then of other data than those of the next', stacklevel=2)
         found = [traced(n, x) for n in networks]
+        fixed = [k for k, m in networks[0].named_modules() if not any(m.children()) and not isinstance(m, (*WEIGHTED, NORMS)) and any(p.numel() > 1 for p in m.parameters())]
+        if fixed: warnings.warn(f'layer {fixed[0]!r} has a parameter for each neuron, which no law draws; it stays as in the first network', stacklevel=2)
         for layers, _ in found[1:]:
             if list(layers) != list(found[0][0]) or any((a.positions, a.bias) != (b.positions, b.bias) for a, b in zip(layers.values(), found[0][0].values())): raise ValueError(f'the networks have layers {list(found[0][0])} and {list(layers)}; expected the same, with the same kernels and biases')
         (layers, order), ref = found[0], copy.deepcopy(networks[0]).eval()
@@ -274,6 +280,9 @@ class RainbowModel:
         each = lambda v, k, default: v.get(k, default) if isinstance(v, dict) else v
         stray = [k for d in (law, rank, {k: 0 for s in (*streams, *shared) for k in s}) if isinstance(d, dict) for k in d if k not in self.layers]
         if stray: raise ValueError(f'the model has no layer {stray[0]!r}; expected some of {", ".join(self.layers)}')
+        for names, sizes, what in ((streams, 'neurons', 'write to one stream'), (shared, 'channels', 'read one stream')):
+            for s in names:
+                if len(n := {getattr(self.layers[k], sizes) for k in s}) > 1: raise ValueError(f'layers {", ".join(s)} {what} and have {", ".join(map(str, sorted(n)))} {sizes}; expected as many')
         g = torch.Generator().manual_seed(0) if generator is None else generator
         net = copy.deepcopy(self.net if like is None else like).eval()
         layers = self.layers if like is None else traced(net, self._first())[0]
@@ -316,6 +325,7 @@ class RainbowModel:
         first = next(iter(batches))
         if torch.is_tensor(first) or len(first) < 2: raise ValueError('the batches have no labels; expected (images, labels), on which the head is refitted')
         x, y = torch.cat([_inputs(net, l.name, b[0]) for b in batches]), torch.cat([b[1] for b in batches])
+        if not 0 <= int(y.min()) <= int(y.max()) < l.neurons: raise ValueError(f'labels are {int(y.min())} to {int(y.max())}; expected 0 to {l.neurons - 1}, of the {l.neurons} outputs of layer {l.name!r}')
         m = dict(net.named_modules())[l.name]
         W, b = logistic_head(x, y, l.neurons, ridge, m.bias is not None)
         m.weight.copy_(W.view_as(m.weight))
