@@ -198,6 +198,7 @@ def caught(net:nn.Module, layers:Iterable, # names
     try: yield found
     finally: [h.remove() for h in hooks]
 
+# %% ../../nbs/rainbow/00_alignment.ipynb #a100002a
 def in_batches(batches): # the same, for a chain
     "ValueError for one tensor, whose parts are no batches."
     if torch.is_tensor(batches): raise ValueError(f'batches are one tensor {tuple(batches.shape)}; expected a list or a DataLoader of batches: [x], or x.split(500)')
@@ -210,6 +211,7 @@ def repeatable(batches): # the same, for a chain
 
 def _images(batch): return batch if torch.is_tensor(batch) else batch[0]
 
+# %% ../../nbs/rainbow/00_alignment.ipynb #a100002c
 @torch.no_grad()
 def compared(nets:list, # nn.Modules
              layers, # names, the same in all; or {stream: names that share one rotation}

@@ -124,6 +124,7 @@ def _set_neurons(net, layer, W, b): # (n, C, K)
         if getattr(m, 'bias', None) is not None: m.bias.copy_(b if layer.bias else torch.zeros_like(m.bias))
         if layer.norm and modules[layer.norm].affine: modules[layer.norm].bias.copy_(b)
 
+# %% ../../nbs/rainbow/03_model.ipynb #c300002a
 class _Reached(Exception): pass
 
 @torch.no_grad()
@@ -210,6 +211,7 @@ def logistic_head(x:Tensor, y:Tensor, # (N, D) features, (N,) labels
     W = (W / scale).detach()
     return W, b.detach() - W @ mean
 
+# %% ../../nbs/rainbow/03_model.ipynb #c3000028
 def _turned(W, A): # (n, C, K), (C, C') -> (n, C', K)
     return W if A is None else torch.einsum('nck,cd->ndk', W, A.to(W.dtype))
 
