@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import linalg
+from sklearn.covariance import ledoit_wolf as sk_ledoit_wolf
 from torch import nn
 
 from deepstruct.core import generator
@@ -148,6 +149,18 @@ def test_drawn_neurons_are_reproducible(law):
     R = numbers(20, 6)
     a, b, c = (drawn_neurons(R, 9, law, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2))
     assert torch.equal(a, b) and not torch.equal(a, c) and a.shape == (9, 6)
+
+
+@pytest.mark.parametrize('law', LAWS)
+def test_layers_of_a_stream_share_what_the_law_has_in_common(law):
+    """One G, or one choice of neurons: the joint law is that of the joined neurons; what has no common part is independent."""
+    R, S, n = numbers(20, 4), numbers(20, 3, name='other'), 20_000
+    g = generator('own', law)
+    a, b = (drawn_neurons(T, n, law, generator=g, joint=generator('stream')) for T in (R, S))
+    none = torch.zeros(4, 3, dtype=torch.float64)
+    shrunk = math.prod((1 - sk_ledoit_wolf(T.numpy(), assume_centered=True)[1])**.5 for T in (R, S))
+    want = {'white': none, 'diagonal': none, 'shrunk': shrunk * R.T @ S / 20}.get(law, R.T @ S / 20)
+    assert (a.T @ b / n - want).abs().max() < .05
 
 
 NETWORKS = {'plain': lambda: plain(16, 12, generator=generator('plain')), 'biases': lambda: plain(16, 12, bias=True, generator=generator('plain')), 'residual': lambda: ResNet(1, 4, generator=generator('residual')), 'scattering': lambda: LearnedScattering(1, 8, blocks=(3, 4), generator=generator('scattering')),

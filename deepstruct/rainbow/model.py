@@ -170,19 +170,20 @@ def drawn_neurons(R:Tensor, # (N, D) aligned neurons
                   n:int, # how many are drawn
                   law='gaussian', # of LAWS, or (R, n) -> (n, D)
                   rank:int|None=None, # leading directions of the covariance that are kept
-                  generator=None) -> Tensor: # (n, D)
-    "ValueError for another law, or a rank out of range. One generator, seeded alike, gives two layers of a stream the same white $G$."
+                  generator=None,
+                  joint=None) -> Tensor: # generator of what the layers of a stream share, G or which neurons; default `generator` -> (n, D)
+    "ValueError for another law, or a rank out of range."
     if callable(law): return law(R, n)
     if law not in LAWS: raise ValueError(f'the law is {law!r}; expected one of {", ".join(LAWS)}')
-    N, D = R.shape
+    (N, D), joint = R.shape, generator if joint is None else joint
     if rank is not None:
         if not 1 <= rank <= min(N, D): raise ValueError(f'rank is {rank}; expected 1 to {min(N, D)}')
         U, s, Vh = torch.linalg.svd(R, full_matrices=False)
         R = U[:, :rank] * s[:rank] @ Vh[:rank]
-    if law == 'bootstrap': return R[torch.randint(N, (n,), generator=generator)]
+    if law == 'bootstrap': return R[torch.randint(N, (n,), generator=joint)]
     if law == 'white': return _white(n, D, like=R, generator=generator) * (R.abs().square().mean().sqrt())
     if law == 'diagonal': return _white(n, D, like=R, generator=generator) * R.abs().square().mean(0).sqrt()
-    G = _white(n, N, like=R, generator=generator) / N**.5
+    G = _white(n, N, like=R, generator=joint) / N**.5
     if law == 'with mean': return R.mean(0) + G @ (R - R.mean(0))
     if law == 'gaussian': return G @ R
     K, norms = R @ R.mH, R.abs().square().sum(1) # the formula by Gram matrices, which are the smaller ones
@@ -307,7 +308,7 @@ class RainbowModel:
             if A is None and l.channels != old.channels: raise ValueError(f'layer {name!r} has {l.channels} channels in the new network and {old.channels} in the model; without alignment expected the same')
             if name == self.head: # averaged over networks, in the coordinates of the first
                 W = R.view(-1, old.neurons, R.shape[1]).mean(0)
-            else: W = drawn_neurons(R, l.neurons, each(law, name, 'gaussian'), each(rank, name, None), torch.Generator().manual_seed(seeds[name]) if name in seeds else g)
+            else: W = drawn_neurons(R, l.neurons, each(law, name, 'gaussian'), each(rank, name, None), g, torch.Generator().manual_seed(seeds[name]) if name in seeds else None)
             W, b = (W[:, :-1], W[:, -1]) if W.shape[1] > old.channels * old.positions else (W, None)
             _set_neurons(net, l, _turned(W.reshape(len(W), old.channels, old.positions), A) * (old.channels / l.channels)**.5, b)
         return net
