@@ -171,7 +171,8 @@ def drawn_neurons(R:Tensor, # (N, D) aligned neurons
                   law='gaussian', # of LAWS, or (R, n) -> (n, D)
                   rank:int|None=None, # leading directions of the covariance that are kept
                   generator=None,
-                  joint=None) -> Tensor: # generator of what the layers of a stream share, G or which neurons; default `generator` -> (n, D)
+                  joint=None # generator of what the layers of a stream share, G or which neurons; default `generator`
+                 ) -> Tensor: # (n, D)
     "ValueError for another law, or a rank out of range."
     if callable(law): return law(R, n)
     if law not in LAWS: raise ValueError(f'the law is {law!r}; expected one of {", ".join(LAWS)}')
