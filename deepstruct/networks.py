@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NONLINEARITIES', 'HALVES', 'PUBLISHED', 'RECTIFIERS', 'to_pairs', 'to_complex', 'reflected', 'WaveletStep',
            'Nonlinearity', 'StandardizedMix', 'unit', 'ScatteringBlock', 'linear', 'LearnedScattering',
-           'parameter_table', 'Rectifier', 'ResNet', 'parameter_groups']
+           'parameter_table', 'Rectifier', 'Pointwise', 'ResNet', 'parameter_groups']
 
 # %% ../nbs/foundations/10_networks.ipynb #20382d18
 import torch
@@ -271,6 +271,18 @@ class Rectifier(nn.Module):
         b = self.threshold[:, None, None].to(u)
         return F.relu(u.abs() - b) if self.kind == 'dead absolute' else F.relu(u - b) - F.relu(-u - b)
 
+class Pointwise(nn.Conv2d):
+    "A 1 x 1 convolution that subsamples first: the same function of stride s, whose weight gradient oneDNN has right (its issue 6035)."
+    def __init__(self, a:int, b:int, stride:int=1): # channels in and out
+        super().__init__(a, b, 1, stride, bias=False)
+
+    def forward(self, x:Tensor) -> Tensor: # (B, a, H, W) -> (B, b, ceil(H / s), ceil(W / s))
+        i, j = self.stride
+        if i == j == 1: return super().forward(x)
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        kept = x[..., ::i, ::j].contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        return F.conv2d(kept, self.weight)
+
 class ResNet(nn.Module):
     "Images (B, C, n, n) -> (B, classes)."
     def __init__(self, channels:int=1, width:int=16, # C; channels of the first stage, doubled in the next two
@@ -298,7 +310,7 @@ class ResNet(nn.Module):
     def layer(self, a, b, size, stride):
         norm = nn.BatchNorm2d(b)
         norm.bias.requires_grad_(self.bias)
-        return nn.Conv2d(a, b, size, stride, size // 2, bias=False), norm
+        return Pointwise(a, b, stride) if size == 1 else nn.Conv2d(a, b, size, stride, size // 2, bias=False), norm
 
     def forward(self, x:Tensor) -> Tensor:
         x = self.stem(x)
