@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import toy as T
 
-from deepstruct import claims as C
+from deepstruct.book import claims as C
 
 
 def row(**changes):

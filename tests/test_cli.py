@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from deepstruct.cli import main
+from deepstruct.book.cli import main
 
 CLAIM = set('id paper where statement kind source scale needs paper_value tolerance tolerance_from set null nature got n seeds spread '
             'verdict expected why preset seconds device notebook'.split())
@@ -23,7 +23,7 @@ def test_list_and_claims(capsys):
 
 
 def test_what_is_recorded_is_what_is_expected():
-    from deepstruct import claims as C
+    from deepstruct.book import claims as C
     for preset in (None, *C.PRESETS): assert not C.failures(C.ledger(preset))
 
 
@@ -35,7 +35,7 @@ def test_paths_are_from_the_root(root, capsys):
 
 
 def test_preset_and_out(toy, capsys):
-    from deepstruct import claims as C
+    from deepstruct.book import claims as C
     C.start('toy', 'nbs/toy/paper_toy.ipynb', preset='smoke', out=toy / 'mine')
     C.claim('toy.mean', .01, null=1., n=3, seeds=[0, 1], spread=.1)
     capsys.readouterr()
@@ -56,7 +56,7 @@ def test_errors_are_one_line(words, says, capsys):
 
 
 def test_reading_loads_neither_torch_nor_matplotlib():
-    code = "import sys; from deepstruct.cli import main; main(['claims']); main(['list']); sys.exit(bool({'torch', 'matplotlib', 'numpy'} & set(sys.modules)))"
+    code = "import sys; from deepstruct.book.cli import main; main(['claims']); main(['list']); sys.exit(bool({'torch', 'matplotlib', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, '-c', code], stdout=subprocess.DEVNULL).returncode == 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deepstruct import claims as C
+from deepstruct.book import claims as C
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(p for p in (ROOT / 'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
@@ -55,7 +55,7 @@ def test_recorded_pictures(path): assert path.stat().st_size <= 250_000
 
 
 def test_readme_is_generated():
-    site = pytest.importorskip('deepstruct.site')
+    site = pytest.importorskip('deepstruct.book.site')
     assert (ROOT / 'README.md').read_text(encoding='utf-8') == site.readme_text(), 'run `make readme`'
 
 

@@ -9,10 +9,10 @@ import time
 import numpy as np
 import toy as T
 
-from deepstruct import runner as R
+from deepstruct.book import runner as R
 
 
-MAIN = 'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from deepstruct.cli import main; sys.exit(main())' # a job in the background starts deaf to Ctrl-C
+MAIN = 'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from deepstruct.book.cli import main; sys.exit(main())' # a job in the background starts deaf to Ctrl-C
 
 
 def command(*words, **kw): return subprocess.Popen([sys.executable, '-c', MAIN, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
@@ -67,7 +67,7 @@ def test_only_what_a_figure_needs(toy, capsys):
 
 
 def test_record_and_failures(toy):
-    from deepstruct.cli import main
+    from deepstruct.book.cli import main
     assert main(['reproduce', '--record']) == 0
     path = toy / 'nbs/toy/paper_toy.ipynb'
     kept = json.loads((toy / 'data/results/laptop/claims.json').read_text())

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.filterwarnings('ignore')
 
 
 def test_offline(root, tmp_path, capfd):
-    from deepstruct import runner, site
+    from deepstruct.book import runner, site
     site.build(tmp_path / 'site')
     said = capfd.readouterr()
     assert 'WARNING' not in said.err and 'ERROR' not in said.err, said.err

@@ -1,7 +1,7 @@
 """A figure or claim runs the cells that it needs, all of them, and few others."""
 import pytest
 
-from deepstruct.runner import needed
+from deepstruct.book.runner import needed
 
 END = "claim('x', {})"
 
@@ -42,8 +42,8 @@ def test_two_targets_and_what_follows():
 
 def test_every_slice_of_the_book_binds_what_it_reads(root):
     """On the real notebooks: no name that some cell of the page binds is missing in a slice."""
-    from deepstruct import claims as C
-    from deepstruct.runner import _Names
+    from deepstruct.book import claims as C
+    from deepstruct.book.runner import _Names
     for path in sorted((root / 'nbs').glob('*/paper_*.ipynb')):
         cells = [s for _, s in C.code_cells(path)]
         names = [_Names(s) for s in cells]

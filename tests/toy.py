@@ -18,7 +18,7 @@ presets = ["smoke", "laptop"]
 expected = {smoke = "holds", laptop = "holds"}
 '''
 CELLS = [
-    ('', 'import json, os, time\nfrom pathlib import Path\nimport numpy as np\nfrom deepstruct.claims import claim, figure, start\nfrom deepstruct.core import cached'),
+    ('', 'import json, os, time\nfrom pathlib import Path\nimport numpy as np\nfrom deepstruct.book.claims import claim, figure, start\nfrom deepstruct.core import cached'),
     ('parameters', "preset = 'laptop'\nseed = 0"),
     ('', "start('toy', 'nbs/toy/paper_toy.ipynb', preset=preset, seed=seed)\nhere = Path(os.environ['DEEPSTRUCT_ROOT'])"),
     ('', "def note(word):\n    with open(here / 'log', 'a') as f: f.write(word + ' ')"),
