@@ -1,30 +1,38 @@
-"""A checkout of one paper notebook in a temporary folder, for what has to be tried on a whole project."""
+"""A checkout of one paper's page in a temporary folder, for what has to be tried on a whole project."""
 import json
 
-PAPER = '''[paper]
+HEAD = '''[paper]
 name = "toy"
-title = "A toy"
-authors = "Nobody"
-venue = "Nowhere"
-arxiv = "2301.00001"
+title = "On Toys"
+authors = "A. Author, B. Author"
+venue = "Journal of Toys, 2026"
+arxiv = "2601.00001"
 read = "the whole text"
-'''
-PLACE = '''
+
 [[place]]
-id = "{id}"
-name = "{name}"
-shows = "A sample and its mean."
-needs = {needs}
+id = "fig-1"
+name = "Fig. 1"
+shows = "The law of the sample."
 certainty = "V"
+
+[[place]]
+id = "fig-2"
+name = "Fig. 2"
+shows = "The same at a size that needs much."
+certainty = "V"
+needs = ["ImageNet", "GPU"]
+
+[[place]]
+id = "thm-1"
+name = "Theorem 1"
+shows = "The law of large numbers."
+certainty = "M"
 '''
-PLACES = ''.join(PLACE.format(id=i, name=n, needs=k) for i, n, k in (
-    ('fig-1', 'Fig. 1', []), ('fig-2-left', 'Fig. 2 left', []), ('fig-2-right', 'Fig. 2 right', []),
-    ('fig-3', 'Fig. 3', ['CelebA-HQ']), ('thm-1', 'Theorem 1', []), ('tab-1', 'Table 1', [])))
 ROW = '''
 [[row]]
 id = "toy.mean"
 of = "fig-1"
-statement = "The mean of the sample is near zero."
+statement = "The mean of the sample is near zero"
 kind = "number"
 nature = "measurement"
 scale = "exact"
@@ -36,17 +44,21 @@ protocol_date = "before"
 presets = ["smoke", "laptop"]
 expected = {smoke = "holds", laptop = "holds"}
 '''
-TOML = PAPER + PLACES + ROW
+CHECK = ROW.replace('[[row]]', '[[check]]').replace('toy.mean', 'toy.speed').replace('holds', 'passes').replace('"smoke", ', '').replace(
+    'smoke = "passes", ', '').replace('of = "fig-1"\n', '')
+TOML = HEAD + ROW
+PAGE, FILE = 'nbs/toy/paper_toy.ipynb', 'nbs/toy/paper_toy.toml'
 CELLS = [
-    ('', 'import json, os, time\nfrom pathlib import Path\nimport numpy as np\nfrom deepstruct.book.claims import claim, figure, start\nfrom deepstruct.core import cached'),
+    ('', 'import json, os, time\nfrom pathlib import Path\nimport numpy as np\nfrom deepstruct.book.claims import claim, figure, start\n'
+         'from deepstruct.core import cached'),
     ('parameters', "preset = 'laptop'\nseed = 0"),
     ('', "start('toy', 'nbs/toy/paper_toy.ipynb', preset=preset, seed=seed)\nhere = Path(os.environ['DEEPSTRUCT_ROOT'])"),
     ('', "def note(word):\n    with open(here / 'log', 'a') as f: f.write(word + ' ')"),
     ('', "@cached\ndef draw(n, seed):\n    note('draw')\n    return [float(v) for v in np.random.default_rng(seed).normal(size=n)]"),
     ('', 'x = draw(1000, seed)'),
     ('', "note('slow')\ntime.sleep(60 if (here / 'wait').exists() else 0)"),
-    ('', "claim('toy.mean', np.mean, np.array(x), null=np.array(x) + 1, n=1000)"),
-    ('', "with figure('toy.law', 'A law', of='fig-1') as fig:\n    fig.axes[0].hist(x)"),
+    ('', "claim('toy.mean', lambda y: float(np.mean(y)), x, null=np.abs(x), n=1000)"),
+    ('', "with figure('toy.law', title='A law', of='fig-1') as fig:\n    fig.axes[0].hist(x)"),
     ('', "note('end')"),
 ]
 
@@ -64,6 +76,6 @@ def project(home):
     """The whole checkout."""
     home.mkdir(parents=True)
     (home / 'settings.ini').write_text('[DEFAULT]\nlib_name = deepstruct\n')
-    write(home / 'nbs/toy/paper_toy.ipynb', CELLS)
-    (home / 'nbs/toy/paper_toy.toml').write_text(TOML)
+    write(home / PAGE, CELLS)
+    (home / FILE).write_text(TOML)
     return home
