@@ -394,8 +394,13 @@ def test_scan(toy):
                         'figure': {'toy.law': dict(notebook=T.PAGE, paper='toy', cell=8, of='fig-1', title='A law')}}
     T.write(toy / T.PAGE, [*T.CELLS, ('', "%time\nif x: C.claim('toy.mean', f, x, null=y)\nfigure('toy.b', 'B', 'beyond')")])
     assert L.scan()['claim']['toy.mean']['cell'] == 10 and L.scan()['figure']['toy.b']['of'] == 'beyond'
+    T.write(toy / 'nbs/toy/paper_more.ipynb', [('', "figure('more.a')")]) # has no file yet
+    assert [f['place'] for f in L.figures() if f['id'] == 'more.a'] == [''] and L.places()
     T.write(toy / 'nbs/toy/paper_more.ipynb', T.CELLS)
     with pytest.raises(ValueError, match='stands in two pages'): L.scan()
+    for text in ('', '{}', '{"cells": [{"cell_type": "code", "source": "if"}]}'):
+        (toy / 'nbs/toy/paper_more.ipynb').write_text(text)
+        with pytest.raises(ValueError, match='paper_more.ipynb is no page'): L.scan()
 
 
 # ---- figures ----
