@@ -55,9 +55,24 @@ def test_embedded_images_are_balanced_and_small():
 
 def test_listing():
     rows = D.list_data()
-    assert [set(r) for r in rows] == [{'name', 'source', 'size', 'licence', 'sha256', 'where'}] * len(rows)
+    assert [set(r) for r in rows] == [{'name', 'source', 'size', 'licence', 'sha256', 'where', 'get'}] * len(rows)
     readme = (Path(__file__).parents[1] / 'data/README.md').read_text()
     for d in D.REGISTRY.values(): assert d.licence and d.name in readme and all(h in readme for h in d.sha256.values())
+
+
+def test_every_set_says_how_it_can_be_had():
+    for d in D.REGISTRY.values(): assert d.embedded or d.url or d.how or d.name == 'photographs'
+    assert {'berkeley', 'cifar10', 'celeba-hq'} <= {d.name for d in D.REGISTRY.values() if 'https://' in d.how and f'$DEEPSTRUCT_DATA/{d.name}' in d.how}
+
+
+@pytest.mark.parametrize('name', ['berkeley', 'cifar10', 'celeba-hq'])
+def test_sets_by_hand(name, tmp_path, monkeypatch):
+    monkeypatch.setenv('DEEPSTRUCT_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setenv('DEEPSTRUCT_DATA', str(tmp_path / 'mine'))
+    assert D.where(name) is None
+    with pytest.raises(OSError, match='https://.*DEEPSTRUCT_DATA'): D.get(name)
+    for f in D.REGISTRY[name].sha256 or ['test']: (tmp_path / 'mine' / name / f).mkdir(parents=True)
+    assert D.where(name) == tmp_path / 'mine' / name
 
 
 def test_found_in_order(tiny, tmp_path, monkeypatch):
