@@ -13,8 +13,8 @@ cfg = ConfigParser(delimiters=['='])
 cfg.read(root / 'settings.ini', encoding='utf-8')
 cfg = cfg['DEFAULT']
 readme = root / 'README.md'
-embedded = {p: p.relative_to(root / 'data') for at in ('*.*', 'results/*/*.json', 'papers/*.json') for p in (root / 'data').glob(at)}
-embedded |= {p: p.relative_to(root) for p in (root / 'nbs').rglob('paper_*.toml')}
+embedded = {p: p.relative_to(root / 'data') for at in ('*.*', 'papers/*.json') for p in (root / 'data').glob(at)}
+embedded |= {p: p.relative_to(root) for at in ('nbs/**/paper_*.toml', 'data/results/*/*.json') for p in root.glob(at)}
 
 
 class WithData(build_py):
