@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from .core import atomic, cache_dir, package_data
+from .core import atomic, cache_dir, data_dir, package_data, reads
 
 # %% ../nbs/foundations/02_data.ipynb #c0f7021b
 @dataclass(frozen=True)
@@ -83,8 +83,9 @@ def where(name:str # as `list_data` names it
     d = _entry(name)
     if name == 'photographs': return Path(importlib.util.find_spec('skimage').origin).parent / 'data'
     if d.embedded: return package_data(next(iter(d.sha256)))
-    places = [Path(os.environ['DEEPSTRUCT_DATA']) / name] if os.environ.get('DEEPSTRUCT_DATA') else []
-    places += [cache_dir() / 'data' / name, Path('/usr/share/datasets') / name]
+    own = data_dir()
+    places = [*([own / name] if own else []), cache_dir() / 'data' / name, Path('/usr/share/datasets') / name]
+    for p in (f'$DATA/{name}', *places): reads(p)
     return next((p for p in places if all((p / f).exists() for f in d.sha256)), None)
 
 def list_data() -> list: # of dicts: name, source, size, licence, sha256, where
@@ -250,8 +251,9 @@ def photo_patches(side:int, # of a patch
                   reduce:int=1 # block averages of that many pixels a side, first
                  ) -> tuple: # train (n_train, 1, side, side), held-out (n_test, 1, side, side), where they come from
     "Gray patches with a held-out part: of `$DEEPSTRUCT_DATA/images` (every fifth image held out), of Berkeley (its 68 test photographs), or of the embedded photographs (the right fifth of each)."
-    own = Path(os.environ.get('DEEPSTRUCT_DATA') or '/nowhere') / 'images'
-    if own.is_dir():
+    own = data_dir() and data_dir() / 'images'
+    reads('$DATA/images')
+    if own and own.is_dir():
         x, source = image_folder(own), 'images of $DEEPSTRUCT_DATA/images'
         if len(x) < 2: raise ValueError(f'{own} holds one image; expected two or more, of which some are held out')
         train, test = [y for i, y in enumerate(x) if i % 5 != 1], x[1::5]
