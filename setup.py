@@ -1,4 +1,4 @@
-"""Packaging: every field is read from settings.ini; data/ travels in the wheel as deepstruct/_data."""
+"""Packaging: every field is read from settings.ini; data/ and the papers' files travel in the wheel as deepstruct/_data."""
 import shlex
 import shutil
 from configparser import ConfigParser
@@ -13,15 +13,17 @@ cfg = ConfigParser(delimiters=['='])
 cfg.read(root / 'settings.ini', encoding='utf-8')
 cfg = cfg['DEFAULT']
 readme = root / 'README.md'
+embedded = {p: p.relative_to(root / 'data') for at in ('*.*', 'papers/*.json') for p in (root / 'data').glob(at)}
+embedded |= {p: p.relative_to(root) for at in ('nbs/**/paper_*.toml', 'data/results/*/*.json') for p in root.glob(at)}
 
 
 class WithData(build_py):
-    """Copies what the library itself needs of data/: claims, embedded data, what was recorded."""
+    """Copies what the library itself needs: the papers' files, embedded data, what was recorded."""
     def run(self):
         super().run()
         if getattr(self, 'editable_mode', False): return
-        for path in [*(root / 'data').glob('*.*'), *(root / 'data').glob('results/*/*.json')]:
-            to = Path(self.build_lib) / 'deepstruct' / '_data' / path.relative_to(root / 'data')
+        for path, place in embedded.items():
+            to = Path(self.build_lib) / 'deepstruct' / '_data' / place
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
 
@@ -29,7 +31,7 @@ class WithData(build_py):
 class WithSources(sdist):
     """Adds what this file reads and what WithData copies, so that a wheel can be built from the archive."""
     def make_distribution(self):
-        found = [root / 'settings.ini', root / 'requirements.lock', *(root / 'data').glob('*.*'), *(root / 'data').glob('results/*/*.json')]
+        found = [root / 'settings.ini', root / 'requirements.lock', *embedded]
         self.filelist.extend([str(p.relative_to(root)) for p in found])
         super().make_distribution()
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .core import cache_dir
+from .core import cache_dir, data_dir, reads
 
 # %% ../nbs/foundations/11_cifar.ipynb #47286b82
 CIFAR10 = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
@@ -21,7 +21,8 @@ _BATCHES = {'train': [f'data_batch_{i}.bin' for i in range(1, 6)], 'test': ['tes
 
 def where_cifar10() -> Path | None:
     "The folder under `$DEEPSTRUCT_DATA` or in the cache; None where there is none."
-    places = [Path(p) / 'cifar10' for p in (os.environ.get('DEEPSTRUCT_DATA'),) if p] + [cache_dir() / 'data' / 'cifar10']
+    places = [d / 'cifar10' for d in (data_dir(), cache_dir() / 'data') if d]
+    for p in ('$DATA/cifar10', *places): reads(p)
     return next((p for p in places if (p / 'test_batch.bin').exists() or (p / 'test').is_dir()), None)
 
 def _from_batches(folder, names): # rows of a label and 3 x 32 x 32 bytes

@@ -7,7 +7,7 @@ __all__ = ['SWEEPS', 'minus_laplacian', 'Phi4', 'autocorrelation', 'autocorrelat
            'radial_spectrum', 'spectrum_error', 'virial', 'gaussian_field']
 
 # %% ../nbs/foundations/04_fields.ipynb #75ae11aa
-import math, time
+import math, numbers, time
 from dataclasses import dataclass
 
 import numba
@@ -30,6 +30,8 @@ class Phi4:
     L: int = 32 # side, even
 
     def __post_init__(self):
+        object.__setattr__(self, 'L', int(self.L) if isinstance(self.L, numbers.Integral) else self.L)
+        object.__setattr__(self, 'beta', float(self.beta) if isinstance(self.beta, numbers.Real) else self.beta)
         if not (isinstance(self.beta, (int, float)) and 0 <= self.beta < math.inf): raise ValueError(f'beta is {self.beta!r}; expected a finite number, at least 0')
         if not isinstance(self.L, int) or self.L < 2 or self.L % 2: raise ValueError(f'L is {self.L!r}; expected an even integer, at least 2')
 
@@ -212,7 +214,7 @@ def simulate(model:Phi4, # which beta, which L
              quiet:bool=True # no progress line
             ) -> Sample:
     r"Decorrelated fields of the $\varphi^4$ model."
-    if not isinstance(n, int) or n < 1: raise ValueError(f'n is {n!r}; expected a positive number of fields')
+    if not isinstance(n, numbers.Integral) or n < 1: raise ValueError(f'n is {n!r}; expected a positive number of fields')
     C, L, start = min(chains or 32, n), model.L, time.perf_counter()
     if C < 1: raise ValueError(f'chains is {chains!r}; expected a positive number')
     phi, states = torch.randn(L, L, C, generator=generator, dtype=torch.float64).numpy() if hot else np.ones((L, L, C)), _seeds(generator, C)

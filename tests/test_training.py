@@ -29,13 +29,13 @@ def test_resumes_bit_for_bit(tmp_path, dies_at):
         return squares(model, g)
     whole, again = mlp(), mlp()
     h = training.fit(whole, squares, 45, lr=.02, generator=generator('r'), every=10)
-    with pytest.raises(KeyboardInterrupt): training.fit(again, dying, 45, lr=.02, generator=generator('r'), every=10, checkpoint=tmp_path / 'c')
+    with pytest.raises(KeyboardInterrupt): training.fit(again, dying, 45, lr=.02, generator=generator('r'), every=10, words='squares', checkpoint=tmp_path / 'c')
     again = mlp()
-    k = training.fit(again, squares, 45, lr=.02, generator=generator('r'), every=10, checkpoint=tmp_path / 'c')
+    k = training.fit(again, squares, 45, lr=.02, generator=generator('r'), every=10, words='squares', checkpoint=tmp_path / 'c')
     assert same(whole, again) and k['loss'] == h['loss'] and k['step'] == [10, 20, 30, 40, 45]
     calls[0] = -1000 # a finished run is read, not trained
     done = mlp()
-    training.fit(done, dying, 45, lr=.02, generator=generator('r'), every=10, checkpoint=tmp_path / 'c')
+    training.fit(done, dying, 45, lr=.02, generator=generator('r'), every=10, words='squares', checkpoint=tmp_path / 'c')
     assert same(whole, done) and calls[0] == -1000 and [p.name for p in tmp_path.iterdir()] == ['c']
 
 def test_stops_with_good_weights(tmp_path):

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..core import atomic, progress
 from ..data import IMAGES
 from ..networks import parameter_groups
-from ..training import fabric
+from ..training import belongs, fabric
 
 # %% ../../nbs/phase_collapse/05_at_scale.ipynb #68a5ce44
 MEAN, SD = torch.tensor([.485, .456, .406]).view(3, 1, 1), torch.tensor([.229, .224, .225]).view(3, 1, 1) # of ImageNet, used by the authors for CIFAR-10 too
@@ -110,11 +110,11 @@ def train_published(net:nn.Module, train:Dataset, test:Dataset,
     model, optimizer = on.setup(net, optimizer)
     loader = lambda data, train: on.setup_dataloaders(DataLoader(data, batch // on.world_size, shuffle=train, drop_last=train and len(data) >= batch, num_workers=workers, persistent_workers=workers > 0))
     batches, tests = loader(train, True), loader(test, False)
-    key, history, first = dict(epochs=epochs, every=every, lr=lr, momentum=momentum, decay=decay, batch=batch, images=len(train), seed=seed), dict(epoch=[], loss=[], errors=[]), 0
+    key, history, first = dict(epochs=epochs, every=every, lr=lr, momentum=momentum, decay=decay, batch=batch, images=len(train), seed=seed, of=belongs(net, [train_published, train]) if checkpoint else ''), dict(epoch=[], loss=[], errors=[]), 0
     checkpoint = Path(checkpoint) if checkpoint else None
     if checkpoint and checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True, map_location=on.device)
-        if state['key'] != key: raise ValueError(f'{checkpoint} is the checkpoint of another run ({state["key"]}); expected {key}: delete it or name another')
+        if state['key'] != key: raise ValueError(f'{checkpoint} is the checkpoint of another run (data, code or settings); delete it or name another')
         net.load_state_dict(state['net']); optimizer.load_state_dict(state['optimizer'])
         first, history = state['epoch'], copy.deepcopy(state['history'])
     for epoch in progress(range(first, epochs), 'epochs'):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import training
-from ..core import cache_dir, cached, digest, generator
+from ..core import cache_dir, cached, generator, stage_key
 from ..networks import LearnedScattering, ResNet, linear, parameter_groups, unit
 from .frames import FrameNetwork, keeping
 from .networks import Projection, SeparationNetwork, keeping_networks
@@ -81,7 +81,7 @@ def classifier_weights(kind, sizes, data, run, epochs, lr, batch, shift, flips, 
         z = mirrored(z, g) if flips else z
         return F.cross_entropy(forward(z.contiguous(memory_format=torch.channels_last) if kind == 'resnet' else z).float(), y[i])
     keep = {'frames': lambda o: keeping(o, net, beta), 'separation': lambda o: keeping_networks(o, net, beta), 'head': lambda o: keeping_networks(o, net, beta)}.get(kind, lambda o: o)
-    place = cache_dir() / 'training' / digest([kind, sizes, data, run, epochs, lr, batch, shift, flips, beta, precision])
+    place = cache_dir() / 'training' / stage_key()
     history = training.fit(net, loss, -(-epochs * len(x) // batch), lr=lr, average=0., generator=generator('training', run), checkpoint=place, on=training.fabric(precision=precision),
                            optimizer=lambda _: keep(torch.optim.AdamW(parameter_groups(net), lr=lr)), label=f'{kind} {" ".join(str(v) for v in sizes.values() if isinstance(v, str))}, run {run}')
     place.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import training
-from ..core import cache_dir, cached, digest, generator
+from ..core import cache_dir, cached, generator, stage_key
 from ..networks import LearnedScattering, ResNet
 
 # %% ../../nbs/rainbow/04_ensembles.ipynb #d4000007
@@ -82,7 +82,7 @@ def ensemble_weights(kind, sizes, data, run, recipe): # {'last': state, 'ways': 
         return F.cross_entropy(forward(x[i]), y[i])
     steps = max(1, round(r.epochs * len(x) / r.batch))
     groups = lambda _: [{'params': [p for p in net.parameters() if p.ndim > 1], 'weight_decay': r.decay}, {'params': [p for p in net.parameters() if p.ndim < 2]}]
-    place = cache_dir() / 'training' / digest([kind, sizes, data, run, recipe])
+    place = cache_dir() / 'training' / stage_key()
     training.fit(net, loss, steps, lr=r.lr, average=0., clip=0., generator=generator('batches', run), optimizer=lambda _: torch.optim.SGD(groups(_), lr=r.lr, momentum=r.momentum),
                  every=-(-steps // (r.snapshots + 1)), valid=(lambda m: (ways.append(state(m)), 0.)[1]) if r.snapshots else None, checkpoint=None if r.snapshots else place, label=f'{kind} {sizes.get("width", "")}, run {run}')
     place.unlink(missing_ok=True)
