@@ -6,7 +6,7 @@
 __all__ = ['STYLE', 'COLOURS', 'plain', 'start', 'drawn', 'png', 'figure', 'claim']
 
 # %% ../../nbs/book/02_claims.ipynb #aa96c41a
-import hashlib, io, json, math, re, sys, time
+import hashlib, io, json, math, os, re, sys, time
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from functools import lru_cache, partial
@@ -62,6 +62,9 @@ def start(paper:str, notebook:str, # the page's name, such as 'cslc', and its pa
                            book=book, about=book.main(paper), parameters=plain(parameters) or {}, data=files,
                            keys=L.page_keys(path) if path.exists() else {}, clock=0.)
     _seconds()
+    if at := os.environ.get('DEEPSTRUCT_TRACE'):
+        from .carry import trace
+        trace(at)
 
 # %% ../../nbs/book/02_claims.ipynb #a48fe664
 STYLE = {'figure.dpi': 100, 'font.size': 10, 'axes.titlesize': 10, 'axes.labelsize': 10, 'legend.fontsize': 8.5,
