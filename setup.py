@@ -1,4 +1,4 @@
-"""Packaging: every field is read from settings.ini; data/ and the papers' files travel in the wheel as deepstruct/_data."""
+"""Packaging: fields are read from settings.ini; data/ and the papers' files travel in the wheel as deepstruct/_data."""
 import shlex
 import shutil
 from configparser import ConfigParser
@@ -39,11 +39,13 @@ class WithSources(sdist):
 setup(
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],
     author=cfg['author'], author_email=cfg['author_email'], url=cfg['git_url'], license=cfg['license'].upper(),
-    long_description=readme.read_text(encoding='utf-8') if readme.exists() else '', long_description_content_type='text/markdown',
+    long_description=readme.read_text(encoding='utf-8') if readme.exists() else '',
+    long_description_content_type='text/markdown',
     classifiers=['Programming Language :: Python :: 3', 'Intended Audience :: Science/Research'],
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=['deepstruct*']),
-    install_requires=shlex.split(cfg['requirements']), extras_require={k: shlex.split(cfg[f'{k}_requirements']) for k in ('dev', 'fid')},
+    install_requires=shlex.split(cfg['requirements']),
+    extras_require={k: shlex.split(cfg[f'{k}_requirements']) for k in ('dev', 'fid')},
     entry_points={'console_scripts': cfg['console_scripts'].split('\n'), 'nbdev': ['deepstruct=deepstruct._modidx:d']},
     cmdclass={'build_py': WithData, 'sdist': WithSources}, zip_safe=False,
 )

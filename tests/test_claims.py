@@ -1,4 +1,4 @@
-"""All faults of the papers' files are named, verdicts and statuses are computed, and a claim that could not fail is none."""
+"""All faults of the papers' files are named, verdicts and statuses computed; a claim that could not fail is none."""
 
 import json
 import subprocess
@@ -211,7 +211,8 @@ def test_no_files_and_another_project(tmp_path, monkeypatch):
     home = T.project(tmp_path / 'other')
     (home / 'settings.ini').write_text('[DEFAULT]\nlib_name = another\n')
     monkeypatch.setenv('DEEPSTRUCT_ROOT', str(home))
-    assert L.project() != home
+    with pytest.raises(ValueError, match='no checkout of deepstruct'):
+        L.project()
 
 
 # ---- verdicts ----
@@ -416,7 +417,7 @@ def test_seconds_count_what_came_from_the_cache(started, monkeypatch):
     from deepstruct import core
 
     left = [100.0, 0.0]
-    monkeypatch.setattr(core, 'spent', lambda: left.pop(0), raising=False)
+    monkeypatch.setattr(core, 'spent', lambda: left.pop(0))
     C.claim('toy.mean', value, 0.0, null=1.0)
     assert 100 <= json.loads((started / 'claims/toy.mean.json').read_text())['seconds'] < 110
 
@@ -569,25 +570,26 @@ def test_damaged_records_count_as_absent_in_one_line(toy, capsys, text):
 
 @pytest.mark.parametrize('got', [[1.0], {'a': [1.0]}, 'much', {}, {'other part': 0.0}, None])
 def test_a_record_that_does_not_fit_its_row_counts_as_absent(toy, capsys, got):
-    L._say.cache_clear()
+    L.warn_once.cache_clear()
     rows(toy, T.row(tolerance={'max': {'a': 1.0}}))
     recorded(toy, 'laptop', 'claims', json.dumps([dict(id='toy.mean', preset='laptop', got=got)]))
     assert [r['got'] for r in L.failures(L.ledger('laptop'))] == [None] and 'does not fit' in capsys.readouterr().err
 
 
-def test_stale_by_the_key_of_the_page(toy, started, monkeypatch):
-    keys = {'toy.mean': 'k1', 'toy.law': 'k1'}
-    monkeypatch.setattr(L, 'page_keys', lambda nb: keys)
-    begin(toy)
+def test_stale_where_the_page_changed_above(toy, started):
     C.claim('toy.mean', value, 0.0, null=1.0)
     with C.figure('toy.law', 'A law', of='fig-1'):
         pass
-    assert json.loads((started / 'claims/toy.mean.json').read_text())['key'] == 'k1'
-    assert (
-        not L.ledger(out=started)[0]['stale'] and not L.figures(out=started)[0]['stale'] and not L.ledger()[0]['stale']
-    )
-    keys = {'toy.mean': 'k2', 'toy.law': 'k2'}
-    assert L.ledger(out=started)[0]['stale'] and L.figures(out=started)[0]['stale']
+    assert json.loads((started / 'claims/toy.mean.json').read_text())['key']
+
+    def stale(cells):
+        T.write(toy / T.PAGE, cells)
+        return L.ledger(out=started)[0]['stale'], L.figures(out=started)[0]['stale']
+
+    edited = lambda k, end: [(t, s + end * (i == k)) for i, (t, s) in enumerate(T.CELLS)]
+    assert stale(edited(5, '  # a remark')) == stale([*T.CELLS, ('', 'y = 1')]) == stale(edited(9, '\ny = 1')) == (False, False)
+    assert stale(edited(5, '[:-1]')) == (True, True) and stale(edited(8, '\ny = 1')) == (False, True)
+    assert not L.ledger()[0]['stale']  # what was not recorded
 
 
 def test_scan(toy):
@@ -599,6 +601,10 @@ def test_scan(toy):
         toy / T.PAGE, [*T.CELLS, ('', "%time\nif x: C.claim('toy.mean', f, x, null=y)\nfigure('toy.b', 'B', 'beyond')")]
     )
     assert L.scan()['claim']['toy.mean']['cell'] == 10 and L.scan()['figure']['toy.b']['of'] == 'beyond'
+    page = json.loads((toy / T.PAGE).read_text())
+    page['cells'].insert(0, dict(cell_type='markdown', id='m', metadata={}, source=['claim("x.y")']))
+    (toy / T.PAGE).write_text(json.dumps(page))
+    assert L.scan()['claim']['toy.mean']['cell'] == 11  # of all cells
     T.write(toy / 'nbs/toy/paper_more.ipynb', [('', "figure('more.a')")])  # has no file yet
     assert [f['place'] for f in L.figures() if f['id'] == 'more.a'] == [''] and L.places()
     T.write(toy / 'nbs/toy/paper_more.ipynb', T.CELLS)

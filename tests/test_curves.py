@@ -160,7 +160,7 @@ def test_what_is_not_there_names_what_is_near():
 
 
 @pytest.mark.parametrize('name, id', [
-    ('Fig. 4 left', 'fig-4-left'), ('fig-4-left', 'fig-4-left'), ('Figure 5', 'fig-5'), ('Table 1', 'tab-1'), 
+    ('Fig. 4 left', 'fig-4-left'), ('fig-4-left', 'fig-4-left'), ('Figure 5', 'fig-5'), ('Table 1', 'tab-1'),
     ('tab-1', 'tab-1'), ('Theorem 2.1', 'thm-2-1'), ('Prop. 3.1', 'prop-3-1'), ('Definition 2.1', 'def-2-1'),
     ('Fig. 3 row beta=0.50, spectrum', 'fig-3-row-beta-0-50-spectrum')])
 def test_places_have_one_id(name, id): assert curves.place_id(name) == id

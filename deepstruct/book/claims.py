@@ -6,7 +6,7 @@
 __all__ = ['STYLE', 'COLOURS', 'plain', 'start', 'drawn', 'png', 'figure', 'claim']
 
 # %% ../../nbs/book/02_claims.ipynb #aa96c41a
-import hashlib, io, json, math, re, sys, time
+import hashlib, io, json, math, os, re, sys, time
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from functools import lru_cache, partial
@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from . import ledger as L
+from ..places import atomic, out_dir
 
 # %% ../../nbs/book/02_claims.ipynb #ace7f7c9
 _run = None # what the figures and claims of one page have in common
@@ -29,9 +30,9 @@ def plain(x): # -> JSON
     return x if x is None or isinstance(x, (str, int)) or isinstance(x, float) and math.isfinite(x) else str(x)
 
 def _seconds(): # since the last figure, claim or start, and what stages from the cache took when they were computed
-    from deepstruct import core
+    from deepstruct.core import spent
     before, _run.clock = _run.clock, time.perf_counter()
-    return round(_run.clock - before + getattr(core, 'spent', float)(), 2)
+    return round(_run.clock - before + spent(), 2)
 
 @lru_cache(None)
 def _versions():
@@ -39,7 +40,6 @@ def _versions():
     return {'python': sys.version.split()[0], **found}
 
 def _record(kind, id, **what):
-    from deepstruct.core import atomic
     told = {k: getattr(_run, k) for k in ('paper', 'notebook', 'preset', 'seed')}
     gpu = getattr(sys.modules.get('torch'), 'cuda', None)
     told |= dict(seconds=_seconds(), device=gpu.get_device_name() if gpu and gpu.is_available() else 'cpu',
@@ -54,14 +54,17 @@ def start(paper:str, notebook:str, # the page's name, such as 'cslc', and its pa
           out=None): # default: where core.out_dir(preset) says
     "Opens the run's record; ValueError for an unknown preset or page, or where a paper's file has faults."
     global _run
-    from deepstruct.core import out_dir
     if preset not in L.PRESETS: raise ValueError(f'preset is {preset!r}; expected one of {", ".join(L.PRESETS)}')
     book, files = L.load(), {Path(p).name: hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in data}
     if paper not in book.papers: raise ValueError(f'page {paper!r} has no paper_{paper}.toml beside it')
+    path = (L.project() or Path('.')) / notebook
     _run = SimpleNamespace(paper=paper, notebook=notebook, preset=preset, seed=seed, out=Path(out or out_dir(preset)),
                            book=book, about=book.main(paper), parameters=plain(parameters) or {}, data=files,
-                           keys=L.page_keys(notebook), clock=0.)
+                           keys=L.page_keys(path) if path.exists() else {}, clock=0.)
     _seconds()
+    if at := os.environ.get('DEEPSTRUCT_TRACE'):
+        from .carry import trace
+        trace(at)
 
 # %% ../../nbs/book/02_claims.ipynb #a48fe664
 STYLE = {'figure.dpi': 100, 'font.size': 10, 'axes.titlesize': 10, 'axes.labelsize': 10, 'legend.fontsize': 8.5,
@@ -138,7 +141,6 @@ def figure(id:str, title:str='', # such as 'cslc.spectrum'; one line
     "Yields a figure with `fig.paper`; saves picture, arrays and provenance, and shows it. Outside a run it only shows."
     import numpy as np
     from cycler import cycler
-    from deepstruct.core import atomic
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     _check_figure(id, title, of)

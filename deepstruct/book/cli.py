@@ -215,10 +215,10 @@ _VALUES = {'targets': ('TARGET', "paper, arXiv number, chapter, 'Fig. 5', '2306.
           '--jobs': ('N', 'notebooks side by side; default: 1'), 'rev': ('REV', 'a revision, to keep its results'),
           'id': ('ID', '<page>.<name>'), 'name': ('NAME', 'a data set'), '--of': ('PLACE', "'Fig. 5'; default: beyond")}
 _MORE = {'targets': dict(nargs='*'), '--jobs': dict(type=int, default=1), '--of': dict(default='beyond')}
-_COMMANDS = {'list': (list_, 'targets --json --preset --out'), 'data list': (data, '--json'),
-             'data get': (data, 'name'), 'claims': (claims, 'targets --checks --json --preset --out'),
-             'data where': (data, 'name'), 'reproduce': (reproduce, 'targets --preset --jobs --force --record --out'),
-             'site': (site, '--readme'), 'claim new': (claim_new, 'id --of --check'), 'carry': (carry, 'rev targets --dry-run')}
+_COMMANDS = {'list': (list_, 'targets --json --preset --out'), 'site': (site, '--readme'), 'data get': (data, 'name'),
+             'claims': (claims, 'targets --checks --json --preset --out'), 'data list': (data, '--json'),
+             'reproduce': (reproduce, 'targets --preset --jobs --force --record --out'), 'data where': (data, 'name'),
+             'claim new': (claim_new, 'id --of --check'), 'carry': (carry, 'rev targets --dry-run')}
 
 def parser() -> argparse.ArgumentParser:
     "The commands and their options."
