@@ -128,7 +128,7 @@ def test_the_wheel_carries_the_images(tmp_path):
     root = Path(__file__).parents[1]
     subprocess.run([sys.executable, 'setup.py', '-q', 'build_py', '-d', str(tmp_path)], cwd=root, check=True, capture_output=True)
     carried = tmp_path / 'deepstruct/_data'
-    assert (carried / 'fashion_mnist.npy.xz').read_bytes() == (root / 'data/fashion_mnist.npy.xz').read_bytes() and (carried / 'claims.toml').exists()
+    assert (carried / 'fashion_mnist.npy.xz').read_bytes() == (root / 'data/fashion_mnist.npy.xz').read_bytes() and (carried / 'nbs/log_concavity/paper_cslc.toml').exists()
 
 
 @pytest.mark.parametrize('call, words', [
