@@ -76,6 +76,9 @@ def _toml(v):
     return repr(v) if isinstance(v, float) else json.dumps(v)
 
 
+TOML, CHECK = HEAD + ROW, row('toy.speed', check=True, of=None, presets=['laptop'], expected={'laptop': 'passes'})
+
+
 def write(path, cells):
     """A notebook of `(tag, source)` code cells."""
     cells = [dict(cell_type='code', id=f'cell{i}', metadata={'tags': [t]} if t else {}, source=s, outputs=[],

@@ -9,7 +9,7 @@ __all__ = ['STYLE', 'COLOURS', 'plain', 'start', 'drawn', 'png', 'figure', 'clai
 import hashlib, io, json, math, os, re, sys, time
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
-from functools import lru_cache, partial
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,20 +34,14 @@ def _seconds(): # since the last figure, claim or start, and what stages from th
     before, _run.clock = _run.clock, time.perf_counter()
     return round(_run.clock - before + spent(), 2)
 
-@lru_cache(None)
-def _versions():
-    found = {p: metadata.version(p).split('+')[0] for p in ('torch', 'numpy', 'scipy', 'matplotlib', 'PyWavelets')}
-    return {'python': sys.version.split()[0], **found}
-
 def _record(kind, id, **what):
-    told = {k: getattr(_run, k) for k in ('paper', 'notebook', 'preset', 'seed')}
     gpu = getattr(sys.modules.get('torch'), 'cuda', None)
-    told |= dict(seconds=_seconds(), device=gpu.get_device_name() if gpu and gpu.is_available() else 'cpu',
-                 versions=_versions(), key=_run.keys.get(id, ''))
+    told = {k: getattr(_run, k) for k in ('paper', 'notebook', 'preset', 'seed', 'versions')}
+    told |= dict(seconds=_seconds(), key=_run.keys.get(id, ''))
+    told['device'] = gpu.get_device_name() if gpu and gpu.is_available() else 'cpu'
     with atomic(_run.out / f'{kind}s' / f'{id}.json') as tmp:
         tmp.write_text(json.dumps(dict(id=id, **what, **told), indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
 
-# %% ../../nbs/book/02_claims.ipynb #54c42a89
 def start(paper:str, notebook:str, # the page's name, such as 'cslc', and its path from the root
           preset:str='laptop', seed:int=0,
           parameters=None, data=(), # kept as provenance: the preset's dataclass; the sha256 of these files
@@ -58,9 +52,11 @@ def start(paper:str, notebook:str, # the page's name, such as 'cslc', and its pa
     book, files = L.load(), {Path(p).name: hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in data}
     if paper not in book.papers: raise ValueError(f'page {paper!r} has no paper_{paper}.toml beside it')
     path = (L.project() or Path('.')) / notebook
+    versions = {p: metadata.version(p).split('+')[0] for p in ('torch', 'numpy', 'scipy', 'matplotlib', 'PyWavelets')}
     _run = SimpleNamespace(paper=paper, notebook=notebook, preset=preset, seed=seed, out=Path(out or out_dir(preset)),
                            book=book, about=book.main(paper), parameters=plain(parameters) or {}, data=files,
-                           keys=L.page_keys(path) if path.exists() else {}, clock=0.)
+                           keys=L.page_keys(path) if path.exists() else {}, clock=0.,
+                           versions={'python': sys.version.split()[0], **versions})
     _seconds()
     if at := os.environ.get('DEEPSTRUCT_TRACE'):
         from .carry import trace
@@ -121,16 +117,14 @@ def png(fig, limit:int) -> bytes: # a matplotlib figure; bytes
     buffer = io.BytesIO()
     fig.savefig(buffer, format='png', dpi=100, metadata={'Software': None})
     best = buffer.getvalue()
-    for colours in (256, 128, 64, 32):
-        if len(best) <= limit: break
+    for colours in (256, 128, 64, 32, None):
+        if len(best) <= limit: return best
         small = io.BytesIO()
-        Image.open(buffer).convert('RGB').quantize(colours).save(small, format='png', optimize=True)
-        best = min(best, small.getvalue(), key=len)
-    if len(best) <= limit: return best
+        if colours: Image.open(buffer).convert('RGB').quantize(colours).save(small, format='png', optimize=True)
+        best = min(best, small.getvalue() or best, key=len)
     raise ValueError(f'the picture takes {len(best) // 1000} kB; expected at most {limit // 1000}: '
                      'draw fewer points or smaller panels, or say pictures=True')
 
-# %% ../../nbs/book/02_claims.ipynb #a85d0efc
 @contextmanager
 def figure(id:str, title:str='', # such as 'cslc.spectrum'; one line
            of:str='', # a place: 'fig-5', 'wsgm:thm-3'; else 'beyond' or 'check'
@@ -159,8 +153,7 @@ def figure(id:str, title:str='', # such as 'cslc.spectrum'; one line
     if shell and shell.get_ipython(): shell.display.display(shell.display.Image(data=picture, format='png'))
 
 def _check_figure(id, title, of):
-    if not isinstance(id, str) or not re.fullmatch(L.ID, id):
-        raise ValueError(f'figure {id!r}: expected letters, digits, dots and dashes')
+    if not isinstance(id, str) or not re.fullmatch(L.ID, id): raise ValueError(f'figure {id!r}: expected a plain name')
     try: L._text(title)
     except ValueError as e: raise ValueError(f'figure {id!r}: title is {title!r}; {e}') from None
     fault = L.lost(of, _run.about.name, {(p.name, q.id) for p, q in _run.book.places}) if _run and of != 'check' else ''
@@ -174,18 +167,16 @@ def _paper(fig, ax, place, series, arxiv=None, **style): # the paper's own curve
     return line
 
 # %% ../../nbs/book/02_claims.ipynb #cbcb172f
-_NONE = object()
-
 def claim(id:str, # a row of the paper's file
           statistic, # of data -> number or {part: number}; where the row's null is 'to be replaced', the number itself
-          ours=_NONE, null=_NONE, # our data; the control where the statistic must fail, or its number there
+          ours=..., null=..., # our data; the control where the statistic must fail, or its number there
           n=None, seeds=None, # sample size; how many seeds, or which
           spread=None, note:str='') -> str: # over what would be drawn again; one line, printed
     "Judges, records, prints one line, and returns the verdict; ValueError for what cannot be judged or could not fail."
     if not _run: raise ValueError(f'claim {id!r} outside a run; call start(...) first')
-    row, old = _run.book.rows.get(id), ours is _NONE
+    row, old = _run.book.rows.get(id), ours is ...
     if not row or row.paper != _run.paper: raise ValueError(f'claim {id!r} has no row in paper_{_run.paper}.toml')
-    if null is _NONE or old == callable(statistic) or old != bool(row.null):
+    if null is ... or old == callable(statistic) or old != bool(row.null):
         raise ValueError(f"claim {id!r}: expected claim(id, statistic, ours, null=control) with a function, and "
                          "null = 'to be replaced' in the row only while it still calls claim(id, number, null=number)")
     got, null = (plain(x) for x in ((statistic, null) if old else (statistic(ours), statistic(null))))
@@ -196,8 +187,7 @@ def claim(id:str, # a row of the paper's file
         _guard(row, got, null, old)
         told = [L.show_worst(row, got, plain(spread)), L.show_tolerance(row), 'null ' + L.show_value(null), word, note]
         shown = ' · '.join(filter(None, told))
-    rest = dict(n=plain(n), seeds=plain(seeds), spread=plain(spread), note=note, verdict=word)
-    _record('claim', id, got=got, null=null, **rest)
+    _record('claim', id, **plain(dict(got=got, null=null, n=n, seeds=seeds, spread=spread, note=note, verdict=word)))
     print(f'{id} · {shown}')
     return word
 

@@ -48,7 +48,7 @@ def _names(x, book, chapters): # what a row, figure or place answers to
     page, of = x['paper'], str(x.get('of') or x['id'])
     papers = [p for p in (page, getattr(book.papers.get(page), 'about', ''), of.rpartition(':')[0]) if p in book.papers]
     groups = {page, f'paper_{page}', chapters.get(page), *papers, *(book.papers[p].arxiv for p in papers)} - {'', None}
-    places = {str(x['place']), of.rpartition(':')[2]}
+    places = {str(x['place']), of.rpartition(':')[2]} - {''}
     return {x['id']} | groups | places | {f'{g} {p}' for g in groups for p in places}
 
 def select(targets, # names
@@ -110,8 +110,8 @@ def _whole(r): # everything that is known of one row
 
 def claims(a):
     "What is claimed, what came out, and the verdicts."
-    both = L.ledger(a.preset, a.out), L.ledger(a.preset, a.out, checks=True)
-    rows, tests, places = select(a.targets, *both, L.places(a.preset, a.out))
+    rows, tests = (L.ledger(a.preset, a.out, checks) for checks in (False, True))
+    rows, tests, places = select(a.targets, rows, tests, L.places(a.preset, a.out))
     shown = [r for r in rows + tests if r['check'] == a.checks or r['id'] in a.targets]
     if a.json: _json(shown)
     elif shown and [r['id'] for r in shown] == a.targets: _show(*map(_whole, shown))
@@ -128,9 +128,9 @@ def list_(a):
     for name, paper in L.load().papers.items():
         mine = [[p['place'], _word(p['status'], width), p['shows']] for p in places if p['paper'] == name]
         pages = Counter(x['notebook'] for x in figures + rows if x['paper'] == name)
-        head = _text(' · '.join(filter(None, [name, paper.arxiv, paper.title])), 'bold')
-        told = [_text(f'{p}: {n} figures and claims', 'dim') for p, n in pages.items()]
-        if mine or pages: _show(head, *told, *[_table([*widths, '  '], mine, widths=widths)] * bool(mine))
+        told = [_text(' · '.join(filter(None, [name, paper.arxiv, paper.title])), 'bold')]
+        told += [_text(f'{p}: {n} figures and claims', 'dim') for p, n in pages.items()]
+        if mine or pages: _show(*told, *[_table([*widths, '  '], mine, widths=widths)] * bool(mine))
 
 # %% ../../nbs/book/06_cli.ipynb #e2a7c419
 def data(a):
@@ -155,10 +155,11 @@ def reproduce(a):
         from deepstruct.book import site as S
         S.readme()
     asked = {i for d in done for i in (d['ids'] or d['page'].figures + d['page'].claims)}
-    rows = [r for checks in (False, True) for r in L.ledger(preset, out, checks) if r['id'] in asked]
+    rows = [r for r in L.ledger(preset, out) + L.ledger(preset, out, checks=True) if r['id'] in asked]
     ended = ', '.join(f'{n} {s}' for s, n in Counter(d['status'] for d in done).items())
     drawn = sum(f['id'] in asked and bool(f['png']) for f in L.figures(preset, out))
-    _show(*(['', *_rows(rows), ''] if rows else []), f'{ended} · {drawn} figures in {os.path.join(out, "figures")}')
+    _show(*(['', *_rows(rows), ''] if rows else []))
+    print(f'{ended} · {drawn} figures in {os.path.join(out, "figures")}')
     faults = [f'{d["page"].key} failed: {d["error"]}' for d in done if d['status'] == 'failed']
     faults += [f'{r["id"]}: {"no cell made it" if r["got"] is None else r["verdict"]}; expected: {r["expected"]}'
                for r in L.failures(rows)]
@@ -177,12 +178,12 @@ def site(a):
 
 # %% ../../nbs/book/06_cli.ipynb #88f3b20d
 _NEW = ("\n[[{0}]]", "id = '{1}'", "of = '{2}'", "statement = 'to be written: one sentence that can be false'",
-       "kind = 'number' # number | range | order | slope | identity",
-       "nature = 'measurement' # theorem | identity | measurement | interpretation",
-       "scale = 'reduced' # exact | paper | reduced", "tolerance = {{max = 0.0}} # max, min, abs, rel",
-       "tolerance_from = 'to be written: where the tolerance comes from'",
-       "tolerance_date = 'before' # before | after the first look at the value; after: with a date_note",
-       "protocol_date = 'before'", "presets = ['laptop']", "expected = {{laptop = '{3}'}}\n")
+        "kind = 'number' # number | range | order | slope | identity",
+        "nature = 'measurement' # theorem | identity | measurement | interpretation",
+        "scale = 'reduced' # exact | paper | reduced", "tolerance = {{max = 0.0}} # max, min, abs, rel",
+        "tolerance_from = 'to be written: where the tolerance comes from'",
+        "tolerance_date = 'before' # before | after the first look at the value; after: with a date_note",
+        "protocol_date = 'before'", "presets = ['laptop']", "expected = {{laptop = '{3}'}}\n")
 _CELL = "claim('{}', statistic, ours, n=n, seeds=seeds, # statistic: a function\n      null=control) # must fail"
 
 def claim_new(a):
@@ -207,13 +208,13 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message): raise ValueError(f'{message}; `{self.prog} --help` shows how')
 
 _FLAGS = {'--json': 'as JSON', '--checks': 'the tests of our own implementation', '--check': 'a check, not a row',
-         '--force': 'run what has not changed, compute what is cached', '--dry-run': 'compare only',
-         '--record': 'keep results in data/results/ and in the notebooks', '--readme': 'README.md, not the site'}
+          '--force': 'run what has not changed, compute what is cached', '--dry-run': 'compare only',
+          '--record': 'keep results in data/results/ and in the notebooks', '--readme': 'README.md, not the site'}
 _VALUES = {'targets': ('TARGET', "paper, arXiv number, chapter, 'Fig. 5', '2306.00181 Fig. 5', notebook or id"),
-          '--preset': ('P', f'{", ".join(L.PRESETS)}; default: the largest recorded of each; of reproduce: laptop'),
-          '--out': ('DIR', "a run's folder; default: what is recorded; of reproduce: out/<preset>"),
-          '--jobs': ('N', 'notebooks side by side; default: 1'), 'rev': ('REV', 'a revision, to keep its results'),
-          'id': ('ID', '<page>.<name>'), 'name': ('NAME', 'a data set'), '--of': ('PLACE', "'Fig. 5'; default: beyond")}
+           '--preset': ('P', f'{", ".join(L.PRESETS)}; default: the largest recorded of each; of reproduce: laptop'),
+           '--out': ('DIR', "a run's folder; default: what is recorded; of reproduce: out/<preset>"),
+           '--jobs': ('N', 'notebooks side by side; default: 1'), 'rev': ('REV', 'a revision, to keep its results'),
+           'id': ('ID', 'PAGE.NAME'), 'name': ('NAME', 'a data set'), '--of': ('PLACE', "'Fig. 5', default: beyond")}
 _MORE = {'targets': dict(nargs='*'), '--jobs': dict(type=int, default=1), '--of': dict(default='beyond')}
 _COMMANDS = {'list': (list_, 'targets --json --preset --out'), 'site': (site, '--readme'), 'data get': (data, 'name'),
              'claims': (claims, 'targets --checks --json --preset --out'), 'data list': (data, '--json'),
@@ -227,9 +228,8 @@ def parser() -> argparse.ArgumentParser:
     sub = {'': top.add_subparsers(required=True, metavar='COMMAND')}
     for name, (run, options) in _COMMANDS.items():
         above, _, last = name.rpartition(' ')
-        words = '|'.join(n.split()[1] for n in _COMMANDS if n.startswith(f'{above} '))
-        group = dict(required=True, metavar=words)
-        if above not in sub: sub[above] = sub[''].add_parser(above, help=words).add_subparsers(**group)
+        group = dict(required=True, metavar='|'.join(n.split()[1] for n in _COMMANDS if n.startswith(f'{above} ')))
+        if above not in sub: sub[above] = sub[''].add_parser(above, help=group['metavar']).add_subparsers(**group)
         p = sub[above].add_parser(last, help=run.__doc__, description=run.__doc__)
         p.set_defaults(run=run, what=last)
         for o in options.split():
@@ -252,8 +252,8 @@ def main(argv=None # default: the process's arguments
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except (ValueError, OSError, LookupError, ImportError, RuntimeError) as e:
-        for line in str(e.args[0] if isinstance(e, KeyError) else e or repr(e)).splitlines(): # a fault a line
-            print('deepstruct:', line.strip(), file=sys.stderr)
+        said = str(e.args[0] if isinstance(e, KeyError) and e.args else e) or repr(e)
+        for line in said.splitlines(): print('deepstruct:', line.strip(), file=sys.stderr) # a fault a line
         return 2
     except KeyboardInterrupt:
         print('deepstruct: stopped; the same command goes on from here', file=sys.stderr)

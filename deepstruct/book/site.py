@@ -141,7 +141,7 @@ def _claim(r, at): # one row of the ledger in full
 def _place(q, at, drawn): # a place as a row of the table
     by = [f'[{plain(i)}]({_anchor("", i)})' for i in q['rows']]
     by += [f'[{plain(i)}, figure]({_anchor(at.gallery, i)})' for i in q['figures'] if i in drawn]
-    why = f": {plain(q['why'])}" if q['why'] and not q['rows'] else ''
+    why = q['why'] and f": {plain(q['why'])}"
     return [plain(q['place']), plain(q['shows']), _chip(q['status']) + why, ', '.join(by)]
 
 # %% ../../nbs/book/05_site.ipynb #0f1e0013
