@@ -16,8 +16,8 @@ from deepstruct.book import runner as R
 from deepstruct.book.cli import main, select
 
 CLAIM = set('id paper arxiv of place statement kind nature paper_value known tolerance tolerance_from '
-            'tolerance_date protocol_date null got n seeds spread note verdict expected why needs preset seconds device '
-            'notebook stale carried waits check'.split())
+            'tolerance_date protocol_date null got n seeds spread note verdict expected why needs preset seconds '
+            'device notebook stale carried waits check'.split())
 FIGURE = set('id paper of place title notebook png preset seconds stale'.split())
 PLACE = set('paper arxiv id place shows needs certainty status why rows figures'.split())
 VERDICTS = ('holds', 'holds (reduced)', 'differs', 'passes', 'falls short', 'not run here')

@@ -48,7 +48,7 @@ def _names(x, book, chapters): # what a row, figure or place answers to
     page, of = x['paper'], str(x.get('of') or x['id'])
     papers = [p for p in (page, getattr(book.papers.get(page), 'about', ''), of.rpartition(':')[0]) if p in book.papers]
     groups = {page, f'paper_{page}', chapters.get(page), *papers, *(book.papers[p].arxiv for p in papers)} - {'', None}
-    places = {str(x['place']), of.rpartition(':')[2]}
+    places = {str(x['place']), of.rpartition(':')[2]} - {''}
     return {x['id']} | groups | places | {f'{g} {p}' for g in groups for p in places}
 
 def select(targets, # names

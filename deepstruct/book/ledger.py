@@ -14,8 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from .keys import called, page_keys, plain_python
-from ..places import cache_dir, data_dir, find_root as project, warn_once
+from .keys import called, digest as hash_of, page_keys, plain_python
+from ..places import atomic, cache_dir, data_dir, find_root as project, warn_once
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 PRESETS = ('smoke', 'laptop', 'long', 'paper') # from the smallest to the largest
@@ -257,9 +257,23 @@ def valued(x) -> bool: # a number, 'nan', 'inf', or a mapping of parts to such?
     parts = list(x.values()) if isinstance(x, dict) else [x]
     return bool(parts) and all(_finite(v) or str(v) in ('nan', 'inf', '-inf') for v in parts)
 
+def _keys_now(notebooks) -> dict: # {notebook: {id: key}}, of those that are there; kept in the cache, where there is one
+    root, code, at = project(), Path(sys.modules['deepstruct.places'].__file__).parent, cache_dir() / 'page_keys.json'
+    try: kept = json.loads(at.read_text(encoding='utf-8'))
+    except (OSError, ValueError): kept = {}
+    library = sorted((root / 'deepstruct' if (root / 'deepstruct').is_dir() else code).rglob('*.py')) if root else []
+    seen = [(str(p), s.st_size, s.st_mtime_ns) for p in library for s in [p.stat()]]
+    stamps = {nb: hash_of([*seen, s.st_size, s.st_mtime_ns]) for nb in notebooks
+              if root and (root / nb).exists() for s in [(root / nb).stat()]}
+    new = {nb: [stamp, page_keys(root / nb)] for nb, stamp in stamps.items() if kept.get(nb, [''])[0] != stamp}
+    try:
+        if new and cache_dir().is_dir():
+            with atomic(at) as tmp: tmp.write_text(json.dumps(kept | new), encoding='utf-8')
+    except OSError: pass
+    return {nb: (kept | new)[nb][1] for nb in stamps}
+
 def _stale(rows, got): # says which come from code that has changed since they were recorded
-    pages = {r['notebook'] for r in rows if r['id'] in got and project() and (project() / r['notebook']).exists()}
-    now = {nb: page_keys(project() / nb) for nb in pages}
+    now = _keys_now({r['notebook'] for r in rows if r['id'] in got})
     changed = lambda r: now[r['notebook']].get(r['id']) != got[r['id']].get('key')
     return [r | dict(stale=r['id'] in got and r['notebook'] in now and changed(r)) for r in rows]
 
