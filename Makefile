@@ -6,15 +6,23 @@ JOBS ?= 1
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help reproduce test test-notebooks site readme lab clean .venv
+# What a user says is data: make expands nothing in it, and recipes read it from the environment, in quotes.
+override PRESET := $(value PRESET)
+override TARGET := $(value TARGET)
+override JOBS := $(value JOBS)
+export PRESET TARGET JOBS
+
+.PHONY: help reproduce test test-notebooks bench site readme lab clean .venv
 .DEFAULT_GOAL := help
 
 help: ## what there is
 	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
-	@echo "            PRESET=smoke|laptop|long|paper, TARGET='a chapter, paper, figure or claim', JOBS=notebooks side by side"
+	@echo "            PRESET=smoke|laptop|long|paper, JOBS=pages side by side,"
+	@echo "            TARGET='a chapter, paper, place, figure or claim', several with commas: TARGET='cslc, 2208.05003 Fig. 2'"
 
 reproduce: .venv ## run every notebook, or TARGET, and print the ledger of claims
-	$(BIN)/deepstruct reproduce $(TARGET) --preset $(PRESET) --jobs $(JOBS)
+	@set -f; TARGET=$$(printf '%s' "$$TARGET" | sed 's/ *, */,/g'); IFS=,; \
+	$(BIN)/deepstruct reproduce --preset "$$PRESET" --jobs "$$JOBS" -- $$TARGET
 
 test: test-notebooks ## library notebooks as tests, every notebook at smoke, pytest
 	$(BIN)/python -m pytest -q tests
@@ -23,10 +31,13 @@ test-notebooks: .venv
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --skip_file_re '^(paper_|[_.])'
 	$(BIN)/deepstruct reproduce --preset smoke --jobs 2
 
+bench: .venv ## time the scattering transform against kymatio, on one core
+	$(BIN)/python tests/bench_scattering.py
+
 site: .venv ## the searchable, offline site, in _site/
 	$(BIN)/deepstruct site
 
-readme: .venv ## README.md from nbs/index.ipynb and what is recorded
+readme: .venv ## README.md, ledger and gallery from nbs/index.ipynb, the papers' files and what is recorded
 	$(BIN)/deepstruct site --readme
 
 lab: .venv ## JupyterLab on the notebooks
@@ -37,12 +48,12 @@ lab: .venv ## JupyterLab on the notebooks
 # Marked ready last: an environment whose making was interrupted is made anew, one that is older than the lock is brought up to date.
 $(READY): requirements.lock settings.ini setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11")'
-	@echo "building .venv from requirements.lock, a minute or two"
-	test -e $@ || $(PYTHON) -m venv --clear .venv
-	rm -f $@
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $@
+	@echo "Building .venv from requirements.lock: 2 GB, a few minutes."
+	@test -e $@ || $(PYTHON) -m venv --clear .venv
+	@rm -f $@
+	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
 
 clean: ## forget runs, caches, the site and the environment
 	rm -rf out .cache _site _proc _docs build .venv

@@ -30,14 +30,16 @@ def generator(*words, # ints, floats, strings, and lists, tuples and dicts of th
              ) -> torch.Generator:
     "A `torch.Generator` seeded by the hash of its words; ValueError for what has no stable text."
     text = repr(tuple(map(_word, words)))
-    return torch.Generator(device).manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], 'little') >> 1)
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], 'little') >> 1
+    return torch.Generator(device).manual_seed(seed)
 
 # %% ../nbs/foundations/00_core.ipynb #2b15b70f
 OUTSIDE = tuple(sysconfig.get_path(k) for k in ('stdlib', 'purelib', 'platlib')) + ('/proc/', '/dev/', '/sys/')
 _RUNNING, _LOCAL, _SAVED = [], threading.local(), [0.] # recorders of running stages; keys of this thread; seconds
 
 def _heard(event, args): # an audit hook (PEP 578): what is opened or listed while a stage runs
-    if not _RUNNING or event not in ('open', 'os.listdir', 'os.scandir') or not isinstance(args[0], (str, os.PathLike)): return
+    if not _RUNNING or event not in ('open', 'os.listdir', 'os.scandir'): return
+    if not isinstance(args[0], (str, os.PathLike)): return
     how, flags = (args[1], args[2]) if event == 'open' else ('', 0)
     writes = set(how or '') & set('wax+') or (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
     for r in list(_RUNNING): r['wrote' if writes else 'read'].add(os.path.abspath(args[0]))
@@ -46,12 +48,14 @@ sys.addaudithook(_heard)
 
 def reads(path) -> None: # a file or folder, which need not exist
     "Tells the stages that run now that their value depends on it; what Python itself opens is seen without."
-    for r in list(_RUNNING): r['told'].add(str(path) if str(path).startswith('$') else os.path.abspath(path)) # '$DATA/name'
+    at = str(path) if str(path).startswith('$') else os.path.abspath(path) # '$DATA/name'
+    for r in list(_RUNNING): r['told'].add(at)
 
 # %% ../nbs/foundations/00_core.ipynb #4eedc6f8
 def _symbol(path): # the path of a file on another day: data and checkout may move
     for word, d in (('$DATA', data_dir()), ('$ROOT', ROOT)):
-        if d and Path(path).is_relative_to(d.resolve()): return f'{word}/{Path(path).relative_to(d.resolve()).as_posix()}'
+        home = d and d.resolve()
+        if home and Path(path).is_relative_to(home): return f'{word}/{Path(path).relative_to(home).as_posix()}'
     return str(path)
 
 def _place(symbol): # the other way round
@@ -65,24 +69,27 @@ def _sha256(path, stamp):
 
 def _state(path) -> str: # of a file its sha256, of a folder that of its names, else 'absent'
     path = Path(path)
-    if path.is_dir(): return hashlib.sha256('\0'.join(sorted(os.listdir(path))).encode('utf-8', 'surrogateescape')).hexdigest()
+    if path.is_dir():
+        names = '\0'.join(sorted(os.listdir(path))).encode('utf-8', 'surrogateescape')
+        return hashlib.sha256(names).hexdigest()
     if not path.is_file(): return 'absent'
     s = path.stat()
     return _sha256(str(path), (s.st_mtime_ns, s.st_size, s.st_ino))
 
 def _files(record) -> dict: # symbol -> state, of what a stage was told of or has read
     cache, on_path = str(cache_dir()), {os.path.abspath(p) for p in sys.path}
-    code = lambda p: p.startswith((*OUTSIDE, cache)) or p in on_path or p.endswith(('.py', '.pyc', '.ipynb', '.so'))
-    heard = {p for p in record['read'] - record['wrote'] if not code(p) and '__pycache__' not in p and os.path.exists(p)}
+    ends = ('.py', '.pyc', '.ipynb', '.so', '__pycache__')
+    code = lambda p: p.startswith((*OUTSIDE, cache)) or p in on_path or p.endswith(ends)
+    heard = {p for p in record['read'] - record['wrote'] if not code(p) and os.path.exists(p)}
     return {(s := p if p[0] == '$' else _symbol(p)): _state(_place(s)) for p in sorted(heard | record['told'])}
 
 # %% ../nbs/foundations/00_core.ipynb #4f9ef9fc
 def _storable(o, at): # TypeError at the first call, not at the second
     if isinstance(o, dict): [(_storable(k, f'a key of {at}'), _storable(v, f'{at}[{k!r}]')) for k, v in o.items()]
     elif isinstance(o, (list, tuple)): [_storable(v, f'{at}[{i}]') for i, v in enumerate(o)]
-    elif not isinstance(o, (torch.Tensor, str, bytes, int, float, complex, type(None))) or isinstance(o, np.generic):
-        raise ValueError(f'{at} is a {type(o).__module__}.{type(o).__name__}; a stage returns tensors, numbers, strings and '
-                         'lists, tuples and dicts of them')
+    elif isinstance(o, np.generic) or not isinstance(o, (torch.Tensor, str, bytes, int, float, complex, type(None))):
+        kind = f'{type(o).__module__}.{type(o).__name__}'
+        raise ValueError(f'{at} is a {kind}; a stage returns tensors, numbers, strings, and lists and dicts of them')
 
 def _kept(path): # -> (facts, value), or None: absent, damaged, or made from other files
     try: head, _, payload = path.read_bytes().partition(b'\n')
@@ -101,14 +108,19 @@ def _keep(path, value, files, seconds):
         torch.save(value, payload)
         versions = dict(python=platform.python_version(), torch=torch.__version__, numpy=np.__version__)
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-        facts = dict(sha256=hashlib.sha256(payload.getbuffer()).hexdigest(), files=files, seconds=seconds, versions=versions, device=device)
-        with atomic(path) as tmp, open(tmp, 'wb') as f: f.write(json.dumps(facts).encode() + b'\n'); f.write(payload.getbuffer())
-    except Exception as e: warn_once(f'the cache {path.parent} cannot be written ({type(e).__name__}: {e}); values are kept in memory only')
+        facts = dict(sha256=hashlib.sha256(payload.getbuffer()).hexdigest(), files=files, seconds=seconds,
+                     versions=versions, device=device)
+        with atomic(path) as tmp, open(tmp, 'wb') as f:
+            f.write(json.dumps(facts).encode() + b'\n')
+            f.write(payload.getbuffer())
+    except Exception as e:
+        warn_once(f'the cache {path.parent} cannot be written ({type(e).__name__}: {e}); what is computed is not kept')
 
 # %% ../nbs/foundations/00_core.ipynb #cc85dc68
 @contextmanager
 def _stage(key): # -> what it reads
-    record, main = dict(read=set(), wrote=set(), told=set()), threading.current_thread() is threading.main_thread()
+    record = dict(read=set(), wrote=set(), told=set())
+    main = threading.current_thread() is threading.main_thread()
     before = (torch.get_rng_state(), np.random.get_state(), random.getstate()) if main else None
     _LOCAL.keys = [*getattr(_LOCAL, 'keys', []), key]
     _RUNNING.append(record)
@@ -121,7 +133,7 @@ def _stage(key): # -> what it reads
 
 def stage_key() -> str: # of the stage that runs in this thread
     "What a training checkpoint is named by; ValueError outside a stage."
-    if not getattr(_LOCAL, 'keys', None): raise ValueError('no stage runs here; expected a call inside a function under @cached')
+    if not getattr(_LOCAL, 'keys', None): raise ValueError('no stage runs here; expected a function under @cached')
     return _LOCAL.keys[-1]
 
 def spent() -> float:
@@ -131,7 +143,8 @@ def spent() -> float:
 
 # %% ../nbs/foundations/00_core.ipynb #b3079a91
 def cached(fn): # a stage: what it is given and reads has a `book.keys.digest`; it returns tensors, numbers, strings
-    "Computes once per key; later calls, and runs that were killed after this stage, read the file. `DEEPSTRUCT_FORCE=1` recomputes, once in a process."
+    """Computes once per key; later calls, and runs that were killed after this stage, read the file.
+    `DEEPSTRUCT_FORCE=1` recomputes, once in a process."""
     mine = set() # made by this process
     @functools.wraps(fn)
     def stage(*args, **kwargs):
@@ -159,7 +172,8 @@ def progress(it, # an iterable
              label:str, # what is being done
              total=None): # its length, when it has none
     "Plain-text progress, at most one line a second; silent under `DEEPSTRUCT_QUIET`."
-    return tqdm(it, desc=label, total=total, mininterval=1, leave=False, disable=bool(os.environ.get('DEEPSTRUCT_QUIET')) or None, file=sys.stderr)
+    quiet = bool(os.environ.get('DEEPSTRUCT_QUIET')) or None
+    return tqdm(it, desc=label, total=total, mininterval=1, leave=False, disable=quiet, file=sys.stderr)
 
 def choose(presets:dict, # name -> preset
            name:str): # the chosen one
@@ -176,11 +190,14 @@ def check_fields(x, # (B, C, n, n), floating point
                 ) -> torch.Tensor:
     "Returns `x`; ValueError when it is not a finite batch of square fields of that kind."
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
-        raise ValueError(f'{name} is {getattr(x, "dtype", type(x).__name__)}; expected a floating-point tensor (batch, channel, n, n)')
+        raise ValueError(f'{name} is {getattr(x, "dtype", type(x).__name__)}; '
+                         'expected a floating-point tensor (batch, channel, n, n)')
     if x.ndim != 4 or x.shape[2] != x.shape[3]:
         raise ValueError(f'{name} has shape {tuple(x.shape)}; expected square fields (batch, channel, n, n)')
     if channels and x.shape[1] != channels: raise ValueError(f'{name} has {x.shape[1]} channels; expected {channels}')
     if x.shape[-1] % divisible: raise ValueError(f'{name} has side {x.shape[-1]}; expected a multiple of {divisible}')
     if len(x) < min_samples: raise ValueError(f'{name} has {len(x)} field(s); expected at least {min_samples}')
-    if not torch.isfinite(x).all(): raise ValueError(f'{name} has {int((~torch.isfinite(x)).sum())} values that are NaN or infinite; expected finite fields')
+    if not torch.isfinite(x).all():
+        bad = int((~torch.isfinite(x)).sum())
+        raise ValueError(f'{name} has {bad} values that are NaN or infinite; expected finite fields')
     return x

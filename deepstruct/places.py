@@ -13,7 +13,8 @@ from pathlib import Path
 # %% ../nbs/foundations/01_places.ipynb #2e37644c
 def _is_root(d): # does it prove to be a checkout of this project?
     ini = d / 'settings.ini'
-    return (d / 'nbs').is_dir() and ini.is_file() and bool(re.search(r'^\s*lib_name\s*=\s*deepstruct\s*$', ini.read_text('utf-8', 'replace'), re.M))
+    if not (d / 'nbs').is_dir() or not ini.is_file(): return False
+    return bool(re.search(r'^\s*lib_name\s*=\s*deepstruct\s*$', ini.read_text('utf-8', 'replace'), re.M))
 
 def find_root(start=None # where to begin; default `$DEEPSTRUCT_ROOT`, then the working directory, then this file
              ) -> Path | None: # the checkout's root, or None outside one
@@ -22,7 +23,7 @@ def find_root(start=None # where to begin; default `$DEEPSTRUCT_ROOT`, then the 
     for s in map(Path, filter(None, [start] if start else [named or os.getcwd(), globals().get('__file__')])):
         for d in (s.expanduser().resolve(), *s.expanduser().resolve().parents):
             if _is_root(d): return d
-        if named: raise ValueError(f'DEEPSTRUCT_ROOT is {named}, which is no checkout of deepstruct; expected one, or no such variable')
+        if named: raise ValueError(f'DEEPSTRUCT_ROOT is {named}, which is no checkout of deepstruct')
 
 ROOT = find_root()
 
@@ -51,7 +52,7 @@ def data_dir() -> Path | None: # None where the variable is not set
     named = os.environ.get('DEEPSTRUCT_DATA')
     if not named: return None
     d = Path(named).expanduser()
-    if not d.is_dir(): raise ValueError(f'DEEPSTRUCT_DATA is {named}, which is no folder; expected the folder that holds data sets')
+    if not d.is_dir(): raise ValueError(f'DEEPSTRUCT_DATA is {named}; expected the folder that holds data sets')
     return d
 
 # %% ../nbs/foundations/01_places.ipynb #23c809ae
@@ -75,4 +76,4 @@ def warn_once(message:str) -> None:
 
 # %% ../nbs/foundations/01_places.ipynb #fc6f449b
 if 'NUMBA_CACHE_DIR' not in os.environ and not os.access(Path(globals().get('__file__', '.')).parent, os.W_OK):
-    os.environ['NUMBA_CACHE_DIR'] = str(Path(tempfile.gettempdir()) / 'deepstruct-numba') # an installation that cannot be written
+    os.environ['NUMBA_CACHE_DIR'] = f'{tempfile.gettempdir()}/deepstruct-numba' # an installation that cannot be written

@@ -37,10 +37,11 @@ def rate(k:int, # step, from 0
 def _checkpoint(path, key, device): # the state that it holds; None where it is damaged
     try: state = torch.load(path, weights_only=True, map_location=device)
     except Exception as e: return warn_once(f'{path} is no whole checkpoint ({type(e).__name__}); training begins anew')
-    other = {k: (v, key[k]) for k, v in state['key'].items() if v != key.get(k, v)} if set(state['key']) == set(key) else {'of': ('', '')}
+    alike = set(state['key']) == set(key)
+    other = {k: (v, key[k]) for k, v in state['key'].items() if v != key[k]} if alike else {'of': ('', '')}
     if other:
-        told = ', '.join(f'{k} {a} for {b}' if k in ('steps', 'lr', 'seed', 'average', 'clip', 'warmup', 'every') else
-                         {'shapes': 'another model', 'of': 'other code, data, loss or optimizer'}[k] for k, (a, b) in other.items())
+        words = dict(shapes='another model', of='other code, data, loss or optimizer')
+        told = ', '.join(words.get(k, f'{k} {a} for {b}') for k, (a, b) in other.items())
         raise ValueError(f'{path} is the checkpoint of another run ({told}); delete it or name another')
     return state
 
@@ -63,7 +64,8 @@ def belongs(model:nn.Module,
     return digest([fit, kinds, what if words is None else words], 'what is trained on', known={id(model): 'the model'})
 
 def faulty_layers(model:nn.Module) -> list: # names
-    "1 x 1 convolutions of stride 2 or more on fewer than 16 channels a group: in channels_last, oneDNN's weight gradient of them is wrong or crashes (its issue 6035)."
+    """1 x 1 convolutions of stride 2 or more on fewer than 16 channels a group: in channels_last, oneDNN's weight
+    gradient of them is wrong or crashes (its issue 6035)."""
     return [k for k, m in model.named_modules() if isinstance(m, nn.Conv2d) and type(m).forward is nn.Conv2d.forward
             and m.kernel_size == (1, 1) and max(m.stride) > 1 and m.in_channels // m.groups < 16]
 

@@ -1,135 +1,719 @@
-"""Verdicts are computed, rows that cannot be judged are refused, and a claim that could not fail is none."""
+"""All faults of the papers' files are named, verdicts and statuses computed; a claim that could not fail is none."""
+
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import toy as T
 
 from deepstruct.book import claims as C
+from deepstruct.book import ledger as L
 
 
 def row(**changes):
-    base = dict(id='a.b', paper='a', where='Fig. 1', statement='s', kind='number', nature='measurement', source='paper', scale='paper',
-                tolerance={'max': 1.}, tolerance_from='t', set='before', presets=['laptop'], expected={'laptop': 'holds'})
-    return {k: v for k, v in (base | changes).items() if v is not None}
+    base = dict(
+        id='a.b',
+        of='fig-1',
+        scale='paper',
+        tolerance={'max': 1.0},
+        target=None,
+        paper_value=None,
+        check=False,
+        presets=['smoke', 'laptop'],
+        expected={'smoke': 'holds', 'laptop': 'holds'},
+    )
+    return L.Row.model_construct(**base | changes)
 
 
-@pytest.mark.parametrize('tolerance, about, got, holds', [
-    ({'max': 1.}, None, 1., True), ({'max': 1.}, None, 1.01, False), ({'min': 2}, None, 2, True), ({'min': 2}, None, 1.9, False),
-    ({'min': 0., 'max': 1.}, None, -.1, False), ({'abs': .1}, 3., 3.1 - 1e-12, True), ({'abs': .1}, 3., 3.11, False), ({'rel': .1}, -3., -3.3 + 1e-12, True),
-    ({'rel': .1}, -3., -2.6, False), ({'max': 1.}, None, float('nan'), False), ({'min': 1.}, None, float('inf'), False), ({'max': 1.}, None, 'nan', False)])
+def rows(home, *texts):
+    (home / T.FILE).write_text(T.HEAD + ''.join(texts))
+
+
+def said(home):
+    """The lines of the one error that loading raises."""
+    with pytest.raises(ValueError) as e:
+        L.load(home)
+    return str(e.value).split('\n')
+
+
+# ---- the papers' files ----
+
+
+def test_loading_needs_neither_torch_nor_numpy_nor_matplotlib(toy):
+    code = (
+        'import sys; from deepstruct.book import ledger as L; L.load(); L.ledger(); L.figures(); L.places(); '
+        'print(*{"torch", "numpy", "matplotlib"} & set(sys.modules))'
+    )
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout == '\n'
+
+
+def test_a_book(toy):
+    rows(toy, T.ROW, T.row('toy.speed', check=True, of=None))
+    book = L.load()
+    assert list(book.papers) == ['toy'] and [q.id for p, q in book.places] == ['fig-1', 'fig-2', 'thm-1']
+    mean, speed = book.rows['toy.mean'], book.rows['toy.speed']
+    assert (mean.paper, mean.check, mean.notebook, mean.tolerance) == ('toy', False, T.PAGE, {'abs': 0.2})
+    assert speed.check is True and speed.of == '' and book.place('toy', 'toy:thm-1')[1].name == 'Theorem 1'
+
+
+FAULTS = [
+    ('id', None, "has no 'id'"),
+    ('kind', 'guess', "kind is 'guess'; expected 'number', 'range'"),
+    ('nature', None, "has no 'nature'"),
+    ('scale', 'huge', "scale is 'huge'"),
+    ('weight', 1, "unknown key 'weight'"),
+    ('tolerance_date', 'never', "tolerance_date is 'never'"),
+    ('protocol_date', None, "has no 'protocol_date'"),
+    ('tolerance_date', 'after', 'no date_note'),
+    ('protocol_date', 'after', 'no date_note'),
+    ('tolerance', {}, 'tolerance is {}'),
+    ('tolerance', {'near': 0.2}, 'tolerance.near'),
+    ('tolerance', {'max': 'x'}, "tolerance.max is 'x'; expected a finite number"),
+    ('tolerance', {'max': {}}, 'tolerance.max'),
+    ('tolerance', {'max': float('inf')}, 'tolerance.max is inf'),
+    ('tolerance', {'max': {'a': float('nan')}}, 'tolerance.max'),
+    ('tolerance', {'max': True}, 'tolerance.max is True'),
+    ('tolerance', {'max': 10**400}, 'tolerance.max is 1000'),
+    ('target', None, 'about nothing'),
+    ('target', [1.0], 'target is [1.0]'),
+    ('paper_value', 3.0, 'not how it is known'),
+    ('paper_value', float('nan'), 'paper_value is nan'),
+    ('presets', [], 'presets is []'),
+    ('presets', ['smoke', 'tiny'], "presets.1 is 'tiny'"),
+    ('presets', ['laptop'], "is judged at ['laptop']"),
+    ('presets', 'laptop', "presets is 'laptop'"),
+    ('expected', {'smoke': 'holds', 'laptop': 'fine'}, "expected.laptop is 'fine'"),
+    ('expected', {'smoke': 'holds', 'laptop': 'passes'}, "expected.laptop is 'passes'"),
+    ('expected', {'smoke': 'holds', 'laptop': 'differs'}, 'a why with a number'),
+    ('of', 'fig-11', "of is 'fig-11', a place that does not exist; near: fig-1"),
+    ('of', 'other:fig-1', 'does not exist'),
+    ('of', None, "has no 'of'"),
+    ('of', '', "of is ''"),
+    ('null', 'soon', "null is 'soon'"),
+    ('needs', 'faces', "needs is 'faces'"),
+    ('statement', '', "statement is ''"),
+    ('statement', 'a <script>x</script>', 'without HTML'),
+    ('statement', 'a \x1b[31m', 'visible characters'),
+    ('id', '../../x', "id is '../../x'"),
+    ('id', 'a\n', "id is 'a\\n'"),
+]
+
+
+@pytest.mark.parametrize('key, value, says', FAULTS, ids=lambda v: str(v)[:20])
+def test_a_fault_is_named(toy, key, value, says):
+    rows(toy, T.row(**{key: value}))
+    lines = said(toy)
+    who = 'row 1' if key == 'id' else 'toy.mean'
+    assert all(line.startswith(f'{T.FILE}: {who}: ') for line in lines) and any(says in line for line in lines), lines
+
+
+def test_five_faults_of_a_file_are_all_named(toy):
+    rows(
+        toy,
+        T.row(kind='guess', weight=1, nature=None),
+        T.row('toy.b', of='fig-9', paper_value=3.0),
+        T.row('toy.c', tolerance={'abs': 0.1}, target=None, protocol_date='after'),
+    )
+    lines = said(toy)
+    for who, says in [
+        ('toy.mean', "kind is 'guess'"),
+        ('toy.mean', "unknown key 'weight'"),
+        ('toy.mean', "has no 'nature'"),
+        ('toy.b', "of is 'fig-9'"),
+        ('toy.b', 'not how it is known'),
+        ('toy.c', 'about nothing'),
+        ('toy.c', 'no date_note'),
+    ]:
+        assert [line for line in lines if line.startswith(f'{T.FILE}: {who}: ') and says in line], (who, says)
+    assert len(lines) == 7
+
+
+def test_faults_of_all_files_at_once(toy):
+    other = toy / 'nbs/toy/paper_other.toml'
+    other.write_text('[paper]\nname = "other"\ntitle = "t"\nabout = "nobody"\n' + T.ROW + '[[row]\n')
+    rows(toy, T.row(kind='guess'))
+    lines = said(toy)
+    assert (
+        len(lines) == 2
+        and lines[0].startswith('nbs/toy/paper_other.toml: cannot be read')
+        and "kind is 'guess'" in lines[1]
+    )
+    other.write_text('[paper]\nname = "another"\ntitle = "t"\nabout = "nobody"\n' + T.ROW)
+    lines = said(toy)
+    assert any("name is 'another'" in x for x in lines) and any("about 'nobody', which is no paper" in x for x in lines)
+    assert any('toy.mean: stands twice, first in nbs/toy/paper_other.toml' in x for x in lines), lines
+    assert any("kind is 'guess'" in x for x in lines)
+
+
+@pytest.mark.parametrize(
+    'old, new, says',
+    [
+        ('authors = "A. Author, B. Author"\n', '', "paper: has no 'authors'"),
+        ('2601.00001', 'hep-th/1', 'paper: arxiv is'),
+        ('read = ', 'rad = ', "paper: unknown key 'rad'"),
+        ('"thm-1"', '"fig-1"', 'fig-1: stands twice'),
+        ('"Theorem 1"', '"<b>1"', 'thm-1: name is'),
+        ('"M"', '"X"', "thm-1: certainty is 'X'"),
+        ('[[place]]', '[[plaice]]', "unknown key 'plaice'"),
+        ('[[place]]\nid = "fig-1"', '[[place]]\nid = "a:b"', "place 1: id is 'a:b'"),
+        ('[paper]', '[papers]', "has no 'paper'"),
+    ],
+)
+def test_heads_and_places(toy, old, new, says):
+    assert old in T.HEAD
+    (toy / T.FILE).write_text(T.HEAD.replace(old, new))
+    assert any(says in line for line in said(toy)), said(toy)
+
+
+def test_what_is_known_from_memory_prints_no_number(toy):
+    rows(toy, T.row(of='thm-1', paper_value=3.0, known='k'))
+    assert 'known from memory (M)' in said(toy)[0]
+    rows(toy, T.row(of='fig-1', paper_value=3.0, known='k'))
+    assert L.load(toy).rows['toy.mean'].paper_value == 3.0
+
+
+def test_further_pages_of_a_paper(toy):
+    (toy / 'nbs/toy/paper_more.toml').write_text(
+        '[paper]\nname = "more"\ntitle = "More"\nabout = "toy"\n' + T.row('more.a', of='fig-2')
+    )
+    book = L.load()
+    assert book.main('more').arxiv == '2601.00001' and book.place('more', 'fig-2')[1].name == 'Fig. 2'
+    assert [r['place'] for r in L.ledger() if r['id'] == 'more.a'] == ['Fig. 2'] and L.ledger()[0][
+        'arxiv'
+    ] == '2601.00001'
+    assert next(p for p in L.places() if p['id'] == 'fig-2')['rows'] == ['more.a']
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'a = ' + '[' * 3000 + ']' * 3000,
+        'a = 1' + '0' * 5000,
+        'a = "\udcff"',
+        'row = 3',
+        'row = [1, "a"]',
+        'paper = [1]',
+        'place = [[1]]\nrow = {a = 1}',
+        '[[row]]\nid = 0x' + 'f' * 5000,
+        '[[row]]\nid = [1]\npresets = [[1]]',
+    ],
+)
+def test_hostile_files_end_in_lines(toy, text):
+    (toy / T.FILE).write_bytes(text.encode('utf-8', 'surrogateescape'))
+    assert all(line.startswith(T.FILE) and len(line) < 300 for line in said(toy))
+
+
+def test_no_files_and_another_project(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match='no paper_'):
+        L.load(tmp_path)
+    home = T.project(tmp_path / 'other')
+    (home / 'settings.ini').write_text('[DEFAULT]\nlib_name = another\n')
+    monkeypatch.setenv('DEEPSTRUCT_ROOT', str(home))
+    with pytest.raises(ValueError, match='no checkout of deepstruct'):
+        L.project()
+
+
+# ---- verdicts ----
+
+
+@pytest.mark.parametrize(
+    'tolerance, about, got, holds',
+    [
+        ({'max': 1.0}, None, 1.0, True),
+        ({'max': 1.0}, None, 1.01, False),
+        ({'min': 2}, None, 2, True),
+        ({'min': 2}, None, 1.9, False),
+        ({'min': 0.0, 'max': 1.0}, None, -0.1, False),
+        ({'abs': 0.1}, 3.0, 3.1 - 1e-12, True),
+        ({'abs': 0.1}, 3.0, 3.11, False),
+        ({'rel': 0.1}, -3.0, -3.3 + 1e-12, True),
+        ({'rel': 0.1}, -3.0, -2.6, False),
+        ({'max': 1.0}, None, float('nan'), False),
+        ({'min': 1.0}, None, float('inf'), False),
+        ({'max': 1.0}, None, 'nan', False),
+    ],
+)
 def test_inside(tolerance, about, got, holds):
-    assert all(C.inside(row(tolerance=tolerance, target=about), got).values()) is holds
+    assert all(L.inside(row(tolerance=tolerance, target=about), got).values()) is holds
 
 
 def test_target_comes_before_the_papers_value():
-    assert C.inside(row(tolerance={'abs': .1}, target=2., paper_value=3., known='k'), 2.) == {'': True}
-    assert C.inside(row(tolerance={'abs': .1}, target=None, paper_value=3., known='k'), 3.) == {'': True}
+    assert L.inside(row(tolerance={'abs': 0.1}, target=2.0, paper_value=3.0), 2.0) == {'': True}
+    assert L.inside(row(tolerance={'abs': 0.1}, paper_value=3.0), 3.0) == {'': True}
 
 
 def test_parts():
     r = row(tolerance={'max': {'haar': 5e-4, 'db4': 1e-3, 'db4 0.76': 1e-2}})
-    assert C.inside(r, {'haar 0.5': 4e-4, 'db4 beta=0.5': 9e-4, 'db4 beta=0.76': 9e-3}) == {'haar 0.5': True, 'db4 beta=0.5': True, 'db4 beta=0.76': True}
-    assert C.inside(r, {'haar': 6e-4}) == {'haar': False}
-    with pytest.raises(ValueError, match='nothing is given for the part'): C.inside(r, {'db40': 1e-9})
+    assert set(L.inside(r, {'haar 0.5': 4e-4, 'db4 beta=0.5': 9e-4, 'db4 beta=0.76': 9e-3}).values()) == {True}
+    assert L.inside(r, {'haar': 6e-4}) == {'haar': False}
+    with pytest.raises(ValueError, match='nothing is given for the part'):
+        L.inside(r, {'db40': 1e-9})
 
 
-@pytest.mark.parametrize('source, scale, got, preset, word', [
-    ('paper', 'paper', 0, 'laptop', 'holds'), ('paper', 'exact', 0, 'laptop', 'holds'), ('goal', 'reduced', 0, 'laptop', 'holds at reduced scale'),
-    ('paper', 'paper', 2, 'laptop', 'differs'), ('goal', 'exact', 2, 'laptop', 'falls short'), ('goal', 'exact', 2, 'smoke', 'not run here'),
-    ('goal', 'exact', None, 'laptop', 'not run here'), ('goal', 'exact', {'a': 0, 'b': 2}, 'laptop', 'falls short'), ('goal', 'exact', {'a': 0, 'b': 1}, 'laptop', 'holds')])
-def test_verdict(source, scale, got, preset, word):
-    assert C.verdict(row(source=source, scale=scale), got, preset) == word
+@pytest.mark.parametrize(
+    'check, scale, got, preset, word',
+    [
+        (False, 'paper', 0, 'laptop', 'holds'),
+        (False, 'exact', 0, 'laptop', 'holds'),
+        (False, 'reduced', 0, 'laptop', 'holds at reduced scale'),
+        (False, 'paper', 2, 'laptop', 'differs'),
+        (True, 'exact', 2, 'laptop', 'falls short'),
+        (True, 'reduced', 0, 'laptop', 'passes'),
+        (False, 'exact', 2, 'smoke', 'not run here'),
+        (False, 'exact', 2, 'long', 'not run here'),
+        (True, 'exact', None, 'laptop', 'not run here'),
+        (False, 'exact', {'a': 0, 'b': 2}, 'laptop', 'differs'),
+        (False, 'exact', {'a': 0, 'b': 1}, 'laptop', 'holds'),
+    ],
+)
+def test_verdict(check, scale, got, preset, word):
+    assert L.verdict(row(check=check, scale=scale), got, preset) == word
 
 
 def test_expected_is_completed_by_the_scale():
-    assert C.expected(row(scale='reduced'), 'laptop') == 'holds at reduced scale' and C.expected(row(), 'laptop') == 'holds' and C.expected(row(), 'long') is None
+    assert (
+        L.expected(row(scale='reduced'), 'laptop') == 'holds at reduced scale'
+        and L.expected(row(), 'laptop') == 'holds'
+    )
+    assert (
+        L.expected(row(), 'long') is None
+        and L.expected(row(check=True, expected={'long': 'passes'}), 'long') == 'passes'
+    )
 
 
-@pytest.mark.parametrize('old, new, says', [
-    ('id = "toy.mean"', '', "has no 'id'"), ('"number"', '"guess"', 'kind is'), ('"measurement"', '"x"', 'nature is'), ('"goal"', '"hope"', 'source is'),
-    ('"exact"', '"huge"', 'scale is'), ('"before"', '"never"', 'set is'), ('{abs = 0.2}', '{}', 'tolerance is'), ('{abs = 0.2}', '{near = 0.2}', 'expected max, min'),
-    ('{abs = 0.2}', '{max = "x"}', 'expected finite'), ('{abs = 0.2}', '{max = inf}', 'expected finite'), ('target = 0.0', '', 'about nothing'),
-    ('target = 0.0', 'paper_value = 0.0', 'how it is known'), ('target = 0.0', 'target = 0.0\nweight = 1', 'unknown keys: weight'),
-    ('["smoke", "laptop"]', '["smoke"]', 'is judged at'), ('laptop = "holds"', 'laptop = "differs"', 'cannot get'), ('laptop = "holds"', 'laptop = "fine"', 'expects'),
-    ('laptop = "holds"', 'laptop = "falls short"', 'a number in it'), ('["smoke", "laptop"]', '["smoke", "tiny"]', 'names the preset'), ('[[claim]]', '[[claim', 'is not TOML')])
-def test_bad_rows(tmp_path, old, new, says):
-    assert old in T.ROW
-    (tmp_path / 'claims.toml').write_text(T.ROW.replace(old, new))
-    with pytest.raises(ValueError, match=says) as e: C.load_claims(tmp_path / 'claims.toml')
-    assert '\n' not in str(e.value)
+# ---- claims ----
 
 
-def test_a_row_stands_once(tmp_path):
-    (tmp_path / 'claims.toml').write_text(T.ROW + T.ROW)
-    with pytest.raises(ValueError, match='toy.mean stands twice'): C.load_claims(tmp_path / 'claims.toml')
+def begin(toy, preset='laptop'):
+    C.start('toy', T.PAGE, preset=preset, out=toy / 'out')
+    return toy / 'out'
 
 
 @pytest.fixture
 def started(toy, monkeypatch):
     monkeypatch.setattr(C, '_run', None)
-    C.start('toy', 'nbs/toy/paper_toy.ipynb', preset='laptop', out=toy / 'out')
-    return toy / 'out'
+    return begin(toy)
+
+
+def value(x):
+    return x
+
+
+def test_one_statistic_on_data_and_control(started):
+    calls = []
+
+    def mean(x):
+        calls.append(x)
+        return np.mean(x)
+
+    assert C.claim('toy.mean', mean, [0.0, 0.1], null=[3.0, 4.0], n=2, seeds=1, spread=0.1, note='a note') == 'holds'
+    kept = json.loads((started / 'claims/toy.mean.json').read_text())
+    assert calls == [[0.0, 0.1], [3.0, 4.0]] and (kept['got'], kept['null'], kept['n'], kept['note']) == (
+        0.05,
+        3.5,
+        2,
+        'a note',
+    )
+    assert {'id', 'paper', 'notebook', 'preset', 'seed', 'seconds', 'device', 'versions', 'key', 'verdict'} <= set(kept)
+    assert {'python', 'torch', 'numpy'} <= set(kept['versions'])
 
 
 def test_null_that_would_pass_is_refused(started):
-    with pytest.raises(ValueError, match='could not fail'): C.claim('toy.mean', 1., null=.1)
-    with pytest.raises(ValueError, match='could not fail'): C.claim('toy.mean', {'a': 0., 'b': 0.}, null={'a': .1, 'b': .1})
+    with pytest.raises(ValueError, match='could not fail'):
+        C.claim('toy.mean', value, 1.0, null=0.1)
+    with pytest.raises(ValueError, match='could not fail.* in b$'):
+        C.claim('toy.mean', value, {'a': 0.0, 'b': 0.0}, null={'a': 1.0, 'b': 0.1})
     assert not (started / 'claims').exists()
-    assert C.claim('toy.mean', {'a': 0., 'b': 0.}, null={'a': .1, 'b': 1.}) == 'holds'
+    assert C.claim('toy.mean', value, {'a': 0.0, 'b': 0.0}, null={'a': 1.0, 'b': 1.0}) == 'holds'
 
 
-@pytest.mark.parametrize('id, got, null, says', [('toy.mode', 0., 1., 'has no row'), ('toy.mean', None, 1., 'expected numbers'), ('toy.mean', {}, 1., 'expected numbers'),
-                                                 ('toy.mean', 0., None, 'expected numbers')])
+def test_null_without_a_part_or_a_number_is_refused(started):
+    for null in ({'a': 1.0}, 1.0, {'a': 1.0, 'b': float('nan')}):
+        with pytest.raises(ValueError, match='on the control it is'):
+            C.claim('toy.mean', value, {'a': 0.0, 'b': 0.0}, null=null)
+
+
+def test_the_old_form_stands_only_where_the_row_waits(toy, started):
+    for call in (
+        lambda: C.claim('toy.mean', 0.0, null=1.0),
+        lambda: C.claim('toy.mean', value, null=1.0),
+        lambda: C.claim('toy.mean', 0.0, 0.0, null=1.0),
+        lambda: C.claim('toy.mean', value, 0.0),
+    ):
+        with pytest.raises(ValueError, match='expected claim.id, statistic, ours, null=control'):
+            call()
+    rows(toy, T.row(null='to be replaced'))
+    begin(toy)
+    assert (
+        C.claim('toy.mean', {'a': 0.0, 'b': 0.0}, null={'a': 0.1, 'b': 1.0}) == 'holds'
+        and L.ledger(out=started)[0]['waits']
+    )
+    with pytest.raises(ValueError, match='could not fail'):
+        C.claim('toy.mean', {'a': 0.0, 'b': 0.0}, null={'a': 0.1, 'b': 0.1})
+    with pytest.raises(ValueError, match='to be replaced'):
+        C.claim('toy.mean', value, 0.0, null=1.0)
+
+
+@pytest.mark.parametrize(
+    'id, got, null, says',
+    [
+        ('toy.mode', 0.0, 1.0, 'has no row'),
+        ('toy.mean', None, 1.0, 'got is None'),
+        ('toy.mean', {}, 1.0, 'got is {}'),
+        ('toy.mean', 0.0, None, 'null is None'),
+        ('toy.mean', 'much', 1.0, "got is 'much'"),
+        ('toy.mean', [0.0], 1.0, 'got is'),
+        ('toy.mean', 10**400, 1.0, 'got is 1000'),
+        ('toy.mean', {'a': {'b': 0.0}}, 1.0, 'got is'),
+    ],
+)
 def test_bad_claims(started, id, got, null, says):
-    with pytest.raises(ValueError, match=says): C.claim(id, got, null=null)
+    with pytest.raises(ValueError, match=says):
+        C.claim(id, value, got, null=null)
 
 
-def test_claim_without_a_run(monkeypatch):
+def test_claim_without_a_run_or_of_another_page(toy, monkeypatch):
     monkeypatch.setattr(C, '_run', None)
-    with pytest.raises(ValueError, match='outside a run'): C.claim('toy.mean', 0., null=1.)
+    with pytest.raises(ValueError, match='outside a run'):
+        C.claim('toy.mean', value, 0.0, null=1.0)
+    (toy / 'nbs/toy/paper_more.toml').write_text(
+        '[paper]\nname = "more"\ntitle = "More"\nabout = "toy"\n' + T.row('more.a', of='fig-2')
+    )
+    begin(toy)
+    with pytest.raises(ValueError, match='has no row in paper_toml|has no row in paper_toy.toml'):
+        C.claim('more.a', value, 0.0, null=1.0)
+    with pytest.raises(ValueError, match="page 'none' has no paper_none.toml"):
+        C.start('none', 'x.ipynb')
+    with pytest.raises(ValueError, match='expected one of smoke'):
+        C.start('toy', T.PAGE, preset='huge')
 
 
-def test_nan_is_written_as_a_word_and_falls_short(started):
-    assert C.claim('toy.mean', np.float64('nan'), null=1.) == 'falls short'
-    text = (started / 'claims/toy.mean.json').read_text()
-    assert json.loads(text)['got'] == 'nan' and C.ledger(out=started)[0]['verdict'] == 'falls short' and len(C.failures(C.ledger(out=started))) == 1
+def test_smoke_prints_nothing_that_looks_like_a_verdict(toy, monkeypatch, capsys):
+    begin(toy, 'smoke')
+    assert C.claim('toy.mean', value, 3.0, null=0.0) == 'not run here'  # the guard judges nothing either
+    assert capsys.readouterr().out == 'toy.mean · made; not judged at smoke\n'
+    assert L.ledger('smoke', toy / 'out')[0]['verdict'] == 'not run here' and not L.failures(
+        L.ledger('smoke', toy / 'out')
+    )
+
+
+def test_numbers_keep_their_precision(started):
+    C.claim(
+        'toy.mean', value, {'a': 1 / 7, 'b': np.float64(0.1) / 3}, null={'a': 1.0, 'b': 1.0}, spread=np.float64(1 / 3)
+    )
+    kept = json.loads((started / 'claims/toy.mean.json').read_text())
+    assert kept['got'] == {'a': 1 / 7, 'b': 0.1 / 3} and kept['spread'] == 1 / 3
+
+
+def test_nan_is_written_as_a_word_and_differs(started):
+    assert C.claim('toy.mean', value, np.float64('nan'), null=1.0) == 'differs'
+    assert json.loads((started / 'claims/toy.mean.json').read_text())['got'] == 'nan'
+    assert L.ledger(out=started)[0]['verdict'] == 'differs' and len(L.failures(L.ledger(out=started))) == 1
+
+
+def test_seconds_count_what_came_from_the_cache(started, monkeypatch):
+    from deepstruct import core
+
+    left = [100.0, 0.0]
+    monkeypatch.setattr(core, 'spent', lambda: left.pop(0))
+    C.claim('toy.mean', value, 0.0, null=1.0)
+    assert 100 <= json.loads((started / 'claims/toy.mean.json').read_text())['seconds'] < 110
+
+
+# ---- the ledger ----
 
 
 def test_ledger_judges_again(started, toy):
-    C.claim('toy.mean', .15, null=1.)
-    assert C.ledger(out=started)[0]['verdict'] == 'holds'
-    (toy / 'data/claims.toml').write_text(T.ROW.replace('abs = 0.2', 'abs = 0.1'))
-    assert C.ledger(out=started)[0]['verdict'] == 'falls short'
+    C.claim('toy.mean', value, 0.15, null=1.0)
+    assert L.ledger(out=started)[0]['verdict'] == 'holds'
+    rows(toy, T.row(tolerance={'abs': 0.1}))
+    assert L.ledger(out=started)[0]['verdict'] == 'differs'
 
 
-def test_stale_by_code_and_not_by_prose(started, toy):
-    C.claim('toy.mean', 0., null=1.)
-    stale = lambda: C.ledger(out=started)[0]['stale']
-    T.write(toy / 'nbs/toy/paper_toy.ipynb', [(t, s + '\n# a remark') for t, s in T.CELLS])
-    assert not stale()
-    T.write(toy / 'nbs/toy/paper_toy.ipynb', [*T.CELLS, ('', 'y = 1')])
-    assert stale()
+KEYS = (
+    'id paper arxiv of place statement kind nature paper_value known tolerance tolerance_from tolerance_date '
+    'protocol_date null got n seeds spread note verdict expected why needs preset seconds device notebook stale '
+    'carried waits check'
+).split()
 
 
-def test_figure_keeps_what_it_shows(started):
-    x, y = np.arange(5.), np.arange(5.)**2
-    with C.figure('toy.law', title='t', cols=2) as fig:
-        fig.axes[0].plot(x, y, label='curve')
-        fig.axes[0].scatter(x, -y)
-        fig.axes[0].fill_between(x, y, 0)
-        fig.axes[1].imshow(np.eye(3))
-        fig.axes[1].bar([0, 1], [2, 3])
+def test_shape_of_the_json(started, toy):
+    rows(toy, T.ROW, T.row('toy.speed', check=True, of=None))
+    assert sorted(L.ledger()[0]) == sorted(KEYS) and [r['id'] for r in L.ledger(checks=True)] == ['toy.speed']
+    assert [r['id'] for r in L.ledger()] == ['toy.mean'] and L.ledger(checks=True)[0]['place'] == ''
+    assert sorted(L.figures()[0]) == sorted('id paper of place title notebook png preset seconds stale'.split())
+    assert sorted(L.places()[0]) == sorted('paper arxiv id place shows needs certainty status why rows figures'.split())
+    assert json.loads(json.dumps([L.ledger(), L.figures(), L.places()]))
+
+
+@pytest.mark.parametrize('preset', L.PRESETS)
+def test_expected_and_absent_fails_at_every_preset(toy, preset, monkeypatch, tmp_path):
+    rows(
+        toy,
+        T.row(presets=[preset], expected={preset: 'holds'}),
+        T.row('toy.far', presets=[preset], expected={preset: 'holds'}, needs=['faces']),
+    )
+    (toy / 'out').mkdir()
+    assert [r['id'] for r in L.failures(L.ledger(preset, toy / 'out'))] == ['toy.mean']
+    assert not L.failures(L.ledger('long' if preset == 'laptop' else 'laptop', toy / 'out'))  # not asked for there
+    (tmp_path / 'data/faces').mkdir(parents=True)
+    monkeypatch.setenv('DEEPSTRUCT_DATA', str(tmp_path / 'data'))
+    assert [r['id'] for r in L.failures(L.ledger(preset, toy / 'out'))] == ['toy.mean', 'toy.far']  # its data are here
+
+
+def test_absent_where_other_rows_were_recorded(toy, started):
+    rows(toy, T.ROW, T.row('toy.b'))
+    begin(toy)
+    C.claim('toy.mean', value, 0.0, null=1.0)
+    assert [(r['id'], r['preset']) for r in L.failures(L.ledger(out=started))] == [('toy.b', 'laptop')]
+
+
+def test_a_verdict_other_than_the_expected_fails_both_ways(toy, started):
+    rows(
+        toy,
+        T.row(presets=['laptop'], expected={'laptop': 'differs'}, why='it was 3'),
+        T.row('toy.speed', check=True, of=None),
+    )
+    begin(toy)
+    C.claim('toy.mean', value, 3.0, null=4.0)
+    C.claim('toy.speed', value, 3.0, null=4.0)
+    assert (
+        not L.failures(L.ledger(out=started))
+        and L.failures(L.ledger(out=started, checks=True))[0]['verdict'] == 'falls short'
+    )
+    C.claim('toy.mean', value, 0.0, null=4.0)
+    assert L.failures(L.ledger(out=started))[0]['verdict'] == 'holds'
+
+
+def test_status_of_a_place(toy, started):
+    rows(
+        toy,
+        T.ROW,
+        T.row('toy.red', of='thm-1', scale='reduced'),
+        T.row('toy.free', of='beyond'),
+        T.row('toy.c', check=True, of='fig-2'),
+    )
+    status = lambda: {p['id']: (p['status'], p['why']) for p in L.places('laptop', started)}
+    begin(toy)
+    for id in ('toy.mean', 'toy.red', 'toy.c', 'toy.free'):
+        C.claim(id, value, 0.0, null=4.0)
+    assert status() == {
+        'fig-1': ('reproduced', ''),
+        'thm-1': ('reproduced at reduced scale', ''),
+        'fig-2': ('needs data or a GPU', 'no row answers it yet'),
+    }
+    C.claim('toy.mean', value, 1.0, null=4.0)
+    assert status()['fig-1'][0] == 'differs'
+    (started / 'claims/toy.mean.json').unlink()
+    assert status()['fig-1'] == ('not attempted', 'toy.mean should have been made and was not')
+    rows(toy, T.row(of='thm-1'), T.row('toy.b', of='thm-1', scale='reduced'))
+    begin(toy)
+    for id in ('toy.mean', 'toy.b'):
+        C.claim(id, value, 0.0, null=4.0)
+    assert status() == {
+        'fig-1': ('not attempted', 'drawn, not judged'),
+        'thm-1': ('reproduced at reduced scale', ''),
+        'fig-2': ('needs data or a GPU', 'no row answers it yet'),
+    }
+    assert L.counts(L.places('laptop', started))['toy'] == dict(zip(L.STATUSES, (0, 1, 0, 1, 1)))
+    assert next(p for p in L.places('laptop', started) if p['id'] == 'thm-1')['rows'] == ['toy.mean', 'toy.b']
+    (toy / T.FILE).write_text(T.HEAD.replace('"M"\n', '"M"\nwhy = "too deep"\n'))
+    assert {p['id']: p['why'] for p in L.places()}['thm-1'] == 'too deep'
+
+
+def recorded(home, preset, kind, text):
+    path = home / 'data/results' / preset / f'{kind}.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_records_of_the_largest_preset(toy):
+    one = lambda preset, got: json.dumps([dict(id='toy.mean', preset=preset, got=got, null=1.0)])
+    recorded(toy, 'laptop', 'claims', one('laptop', 0.1))
+    recorded(toy, 'smoke', 'claims', one('smoke', 5.0))
+    assert L.records('claims')['toy.mean']['got'] == 0.1 and L.records('claims', 'smoke')['toy.mean']['got'] == 5.0
+    assert L.ledger()[0]['preset'] == 'laptop' and not L.records('claims', 'long')
+    with pytest.raises(ValueError, match='expected one of smoke'):
+        L.records('claims', 'huge')
+    with pytest.raises(ValueError, match='no folder'):
+        L.records('claims', out=toy / 'nowhere')
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        '[',
+        '[1]',
+        '{}',
+        '"a"',
+        '[{"id": "toy.mean"}]',
+        '[{"id": "../x", "preset": "laptop"}]',
+        '[' * 5000,
+        '[{"id": "toy.mean", "preset": "laptop", "got": 1' + '0' * 5000 + '}]',
+    ],
+)
+def test_damaged_records_count_as_absent_in_one_line(toy, capsys, text):
+    recorded(toy, 'laptop', 'claims', text)
+    (toy / 'out/claims').mkdir(parents=True)
+    (toy / 'out/claims/toy.mean.json').write_text(text)
+    for out in (None, toy / 'out'):
+        assert (
+            L.ledger('laptop', out)[0]['got'] is None
+            and L.failures(L.ledger('laptop', out))
+            and L.places('laptop', out)
+        )
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1 and str(toy) in lines[0] and 'damaged' in lines[0]
+
+
+@pytest.mark.parametrize('got', [[1.0], {'a': [1.0]}, 'much', {}, {'other part': 0.0}, None])
+def test_a_record_that_does_not_fit_its_row_counts_as_absent(toy, capsys, got):
+    L.warn_once.cache_clear()
+    rows(toy, T.row(tolerance={'max': {'a': 1.0}}))
+    recorded(toy, 'laptop', 'claims', json.dumps([dict(id='toy.mean', preset='laptop', got=got)]))
+    assert [r['got'] for r in L.failures(L.ledger('laptop'))] == [None] and 'does not fit' in capsys.readouterr().err
+
+
+def test_stale_where_the_page_changed_above(toy, started):
+    C.claim('toy.mean', value, 0.0, null=1.0)
+    with C.figure('toy.law', 'A law', of='fig-1'):
+        pass
+    assert json.loads((started / 'claims/toy.mean.json').read_text())['key']
+
+    def stale(cells):
+        T.write(toy / T.PAGE, cells)
+        return L.ledger(out=started)[0]['stale'], L.figures(out=started)[0]['stale']
+
+    edited = lambda k, end: [(t, s + end * (i == k)) for i, (t, s) in enumerate(T.CELLS)]
+    assert (
+        stale(edited(5, '  # a remark'))
+        == stale([*T.CELLS, ('', 'y = 1')])
+        == stale(edited(9, '\ny = 1'))
+        == (False, False)
+    )
+    assert stale(edited(5, '[:-1]')) == (True, True) and stale(edited(8, '\ny = 1')) == (False, True)
+    assert not L.ledger()[0]['stale']  # what was not recorded
+
+
+def test_scan(toy):
+    assert L.scan() == {
+        'claim': {'toy.mean': dict(notebook=T.PAGE, paper='toy', cell=7)},
+        'figure': {'toy.law': dict(notebook=T.PAGE, paper='toy', cell=8, of='fig-1', title='A law')},
+    }
+    T.write(
+        toy / T.PAGE, [*T.CELLS, ('', "%time\nif x: C.claim('toy.mean', f, x, null=y)\nfigure('toy.b', 'B', 'beyond')")]
+    )
+    assert L.scan()['claim']['toy.mean']['cell'] == 10 and L.scan()['figure']['toy.b']['of'] == 'beyond'
+    page = json.loads((toy / T.PAGE).read_text())
+    page['cells'].insert(0, dict(cell_type='markdown', id='m', metadata={}, source=['claim("x.y")']))
+    (toy / T.PAGE).write_text(json.dumps(page))
+    assert L.scan()['claim']['toy.mean']['cell'] == 11  # of all cells
+    T.write(toy / 'nbs/toy/paper_more.ipynb', [('', "figure('more.a')")])  # has no file yet
+    assert [f['place'] for f in L.figures() if f['id'] == 'more.a'] == [''] and L.places()
+    T.write(toy / 'nbs/toy/paper_more.ipynb', T.CELLS)
+    with pytest.raises(ValueError, match='stands in two pages'):
+        L.scan()
+    for text in ('', '{}', '{"cells": [{"cell_type": "code", "source": "if"}]}'):
+        (toy / 'nbs/toy/paper_more.ipynb').write_text(text)
+        with pytest.raises(ValueError, match='paper_more.ipynb is no page'):
+            L.scan()
+
+
+# ---- figures ----
+
+
+def test_figure_keeps_named_arrays(started):
+    tau = np.arange(3.0)
+    with C.figure('toy.law', 'A law', of='fig-1', data=dict(L=[1, 2], tau={'haar': tau, 0.5: tau + 1})) as fig:
+        fig.axes[0].plot(tau)
     kept = np.load(started / 'figures/toy.law.npz')
-    assert np.array_equal(kept['0.Line2D0.y'], y) and any(np.array_equal(kept[k], np.eye(3)) for k in kept)
-    assert any(kept[k].shape == (5, 2) and np.array_equal(kept[k][:, 1], -y) for k in kept)
-    assert (started / 'figures/toy.law.png').stat().st_size <= 80_000
+    assert sorted(kept) == ['L', 'tau.0.5', 'tau.haar'] and np.array_equal(kept['tau.0.5'], tau + 1)
     told = json.loads((started / 'figures/toy.law.json').read_text())
-    assert {'preset', 'parameters', 'seed', 'code', 'data', 'versions', 'device', 'seconds', 'notebook'} <= set(told)
+    assert {
+        'preset',
+        'parameters',
+        'seed',
+        'key',
+        'data',
+        'versions',
+        'device',
+        'seconds',
+        'notebook',
+        'of',
+        'title',
+    } <= set(told)
+    for data in (dict(a=[[1], [1, 2]]), {'../a': [1.0]}, dict(a=[None])):
+        with pytest.raises(ValueError, match='expected an array of numbers'), C.figure('toy.b', of='fig-1', data=data):
+            pass
+
+
+def test_what_is_drawn_is_named_by_panel_and_label(started):
+    x, y = np.arange(5.0), np.arange(5.0) ** 2
+    with C.figure('toy.law', 't', of='beyond', cols=2) as fig:
+        a, b = fig.axes
+        a.set_title('error, $\\beta$ = 0.5')
+        a.plot(x, y, label='curve')
+        a.plot(x, np.ma.masked_equal(y, 4.0), label='curve')
+        a.scatter(x, -y, c=x, label='dots')
+        a.fill_between(x, y, 0)
+        a.errorbar(x, y, y, label='bars')
+        fig.colorbar(b.imshow(np.eye(3, dtype=np.uint8)))
+        b.bar([0, 1], [2, 3], label='counts')
+        b.set_ylabel('height / m')
+    kept = np.load(started / 'figures/toy.law.npz')
+    left, right = 'error, beta = 0.5', 'height  m'
+    assert np.array_equal(kept[f'{left}.curve.y'], y) and np.isnan(kept[f'{left}.curve 2.y'][2])
+    assert np.array_equal(kept[f'{left}.dots.xy'][:, 1], -y) and np.array_equal(kept[f'{left}.dots.value'], x)
+    assert np.array_equal(kept[f'{left}.bars.y'], y) and kept[f'{right}.axesimage.value'].dtype == np.uint8
+    assert kept[f'{right}.counts.xy'].shape == (2, 5, 2) and not any('Line2D' in k or k[0].isdigit() for k in kept)
+    assert not any(k.startswith('panel') for k in kept)  # nothing of the colour bar
+    assert (started / 'figures/toy.law.png').stat().st_size <= 80_000
+
+
+def test_places_and_names_of_figures_are_checked(started):
+    for of in ('fig-1', 'toy:thm-1', 'beyond', 'check'):
+        with C.figure('toy.law', of=of):
+            pass
+    for of in ('fig-9', '', 'goal', 'other:fig-1'):
+        with pytest.raises(ValueError, match='does not exist'), C.figure('toy.law', of=of):
+            pass
+    for id in ('../../x', 'a/b', '', '.x', 'a b', 'a\n', 3):
+        with pytest.raises(ValueError, match='expected a plain name'), C.figure(id, of='fig-1'):
+            pass
+    with pytest.raises(ValueError, match='without HTML'), C.figure('toy.law', '<script>alert(1)</script>', of='fig-1'):
+        pass
 
 
 def test_figure_that_fails_leaves_nothing(started):
-    with pytest.raises(ZeroDivisionError), C.figure('toy.law'): 1 / 0
+    with pytest.raises(ZeroDivisionError), C.figure('toy.law', of='fig-1'):
+        1 / 0
     noise = np.random.default_rng(0).normal(size=(600, 600))
-    with pytest.raises(ValueError, match='expected at most 80'), C.figure('toy.law', size=(12, 12)) as fig: fig.axes[0].imshow(noise)
+    with pytest.raises(ValueError, match='expected at most 80'), C.figure('toy.law', of='fig-1', size=(12, 12)) as fig:
+        fig.axes[0].imshow(noise)
     assert not list(started.rglob('*toy.law*'))
+
+
+def test_the_papers_curve_is_kept_beside_ours(started, monkeypatch):
+    from types import ModuleType
+    import deepstruct.book as book
+
+    def draw(ax, record, **style):
+        return ax.plot(record['x'], record['y'], gid='paper.fig-1.law', color='.5', **style)[0]
+
+    curves = ModuleType('curves')
+    curves.series, curves.draw = (
+        lambda arxiv, place, name: dict(x=[1, 2], y=[3.0, np.nan], asked=(arxiv, place, name)),
+        draw,
+    )
+    monkeypatch.setitem(sys.modules, 'deepstruct.book.curves', curves)
+    monkeypatch.setattr(book, 'curves', curves, raising=False)
+    for data in (None, dict(a=[1.0])):
+        with C.figure('toy.law', of='fig-1', data=data) as fig:
+            assert fig.paper(fig.axes[0], 'Fig. 1', 'law', lw=2).get_linewidth() == 2
+        kept = np.load(started / 'figures/toy.law.npz')
+        assert sorted(kept) == sorted(['paper.fig-1.law.x', 'paper.fig-1.law.y'] + ['a'] * bool(data)) and list(
+            kept['paper.fig-1.law.x']
+        ) == [1, 2]

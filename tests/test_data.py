@@ -55,9 +55,30 @@ def test_embedded_images_are_balanced_and_small():
 
 def test_listing():
     rows = D.list_data()
-    assert [set(r) for r in rows] == [{'name', 'source', 'size', 'licence', 'sha256', 'where'}] * len(rows)
+    assert [set(r) for r in rows] == [{'name', 'source', 'size', 'licence', 'sha256', 'where', 'get'}] * len(rows)
     readme = (Path(__file__).parents[1] / 'data/README.md').read_text()
     for d in D.REGISTRY.values(): assert d.licence and d.name in readme and all(h in readme for h in d.sha256.values())
+
+
+def test_every_set_says_how_it_can_be_had():
+    told = {r['name']: r['get'] for r in D.list_data()}
+    for d in D.REGISTRY.values(): assert d.embedded or d.url or d.name in ('photographs', *D.BY_HAND)
+    for name in D.BY_HAND: assert 'https://' in told[name] and f'$DEEPSTRUCT_DATA/{name}' in told[name]
+    assert told['fashion-mnist'] == 'deepstruct data get fashion-mnist'
+
+
+@pytest.mark.parametrize('name', ['berkeley', 'cifar10', 'celeba-hq'])
+def test_sets_by_hand(name, tmp_path, monkeypatch):
+    monkeypatch.setenv('DEEPSTRUCT_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setenv('DEEPSTRUCT_DATA', str(tmp_path))
+    at = lambda: next(r['where'] for r in D.list_data() if r['name'] == name)
+    assert at() is None
+    with pytest.raises(OSError, match='https://.*DEEPSTRUCT_DATA'): D.get(name)
+    for f in ['test', 'train400', 'set68']: (tmp_path / name / f).mkdir(parents=True)
+    assert at() == tmp_path / name
+    if name != 'berkeley': assert D.get(name) == tmp_path / name
+    else:
+        with pytest.raises(ValueError, match='sha256'): D.get(name)
 
 
 def test_found_in_order(tiny, tmp_path, monkeypatch):
@@ -107,7 +128,7 @@ def test_the_wheel_carries_the_images(tmp_path):
     root = Path(__file__).parents[1]
     subprocess.run([sys.executable, 'setup.py', '-q', 'build_py', '-d', str(tmp_path)], cwd=root, check=True, capture_output=True)
     carried = tmp_path / 'deepstruct/_data'
-    assert (carried / 'fashion_mnist.npy.xz').read_bytes() == (root / 'data/fashion_mnist.npy.xz').read_bytes() and (carried / 'claims.toml').exists()
+    assert (carried / 'fashion_mnist.npy.xz').read_bytes() == (root / 'data/fashion_mnist.npy.xz').read_bytes() and (carried / 'nbs/log_concavity/paper_cslc.toml').exists()
 
 
 @pytest.mark.parametrize('call, words', [

@@ -109,7 +109,7 @@ class Oracle:
         for name in globals_of(bare) | inside:
             if name in self.names.get(module, {}): out |= self.names[module][name]
             if name in imports:
-                for m in re.finditer(rf'(?<![\w.]){name}((?:\.\w+)*)', bare): out |= self.found(imports[name] + m[1])
+                for m in re.finditer(rf'(?<![\w.\'"]){name}((?:\.\w+)*)', bare): out |= self.found(imports[name] + m[1])
         return out
 
     def reached(self, text, module=''):

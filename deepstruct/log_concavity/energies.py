@@ -334,7 +334,8 @@ class Tabulated:
 
 # %% ../../nbs/log_concavity/00_energies.ipynb #0a91ffdc
 class Sigmoids(nn.Module):
-    "Potentials $\\sigma(-(t - c_k)/s)$, centres even over the range of the data, $s$ their distance. Source: CSLC (2306.00181), scalar potential."
+    """Potentials $\\sigma(-(t - c_k)/s)$, centres even over the range of the data, $s$ their distance.
+    Source: code released with CSLC (2306.00181); its text has bumps at quantiles."""
     def __init__(self, x, # data
                  k:int=20): # centres
         super().__init__()
@@ -353,7 +354,7 @@ class Sigmoids(nn.Module):
     total = Monomials.total
 
 class ChannelPairs(Family):
-    "Free couplings of the four channels $(x_j, \\bar x_j)$ at every shift. Source: CSLC (2306.00181), stationary quadratic term."
+    "Free couplings of the channels $(x_j, \\bar x_j)$ at every shift. Source: code released with CSLC (2306.00181)."
     def __init__(self, n:int, # side
                  site, # potential of x_i
                  wavelet):

@@ -290,8 +290,8 @@ class FrameNetwork(nn.Module):
     "Two layers, arXiv 2012.10424; ValueError for unknown rectifiers, patches that do not tile, fewer atoms than pixels of a patch, or negative thresholds."
     def __init__(self, shape:tuple=(1, 28, 28), classes:int=10, # (C, H, W)
                  rho:str='soft', # of RECTIFIERS
-                 patch:int=14, stride:int=7, atoms:int=2048, # p; the paper's for MNIST, on CIFAR 8, 4, 8192
-                 lam:float|None=None, # in units of 1/sqrt(p); default the paper's
+                 patch:int=14, stride:int=7, atoms:int=2048, # p; the authors' for MNIST, on CIFAR 8, 4, 8192
+                 lam:float|None=None, # in units of 1/sqrt(p); default the authors'
                  equal:bool=True, generator=None):
         super().__init__()
         if rho not in RECTIFIERS: raise ValueError(f'rho is {rho!r}; expected one of {", ".join(RECTIFIERS)}')

@@ -75,7 +75,7 @@ class SeparationNetwork(nn.Module):
         for b in self.blocks: x = b(x)
         return self.classifier(self.norm(x.float() if x.dtype == torch.bfloat16 else x).flatten(1))
 
-PUBLISHED = { # widths and atoms of arXiv 2012.10424
+PUBLISHED = { # widths and atoms of the code of arXiv 2012.10424
     'CIFAR-10': dict(channels=3, side=32, widths=(64, 128, 256, 512), atoms=(1024, 2048, 4096, 8192)),
     'ImageNet': dict(channels=3, side=224, widths=(64, 128, 256, 512, 512, 512), atoms=(512, 1024, 1024, 2048, 2048, 2048), classes=1000)}
 
