@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .places import ROOT, atomic, cache_dir, data_dir, find_root, out_dir, package_data, warn_once
+from .places import ROOT, atomic, cache_dir, data_dir, warn_once
+from .places import find_root, out_dir, package_data # noqa: F401, for those who look for them here
 
 # %% ../nbs/foundations/00_core.ipynb #c5e5a697
 def _word(w): # what two equal words have in common
