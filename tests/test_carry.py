@@ -57,7 +57,7 @@ def test_what_changes_no_number_is_carried(home):
     assert all(stale().values())
     said = []
     assert C.carry(rev, say=lambda *w, **_: said.append(' '.join(w))) == 0
-    assert 'carried' in said[-1] and 'not carried' not in said[-1] and not any(stale().values())
+    assert '2 of 2 recorded row(s) carried' in said[-1] and not any(stale().values())
     now = L.records('claims', 'laptop')['toy.mean']
     same = {k for k in was if k not in ('key', 'carried')}
     assert {k: was[k] for k in same} == {k: now[k] for k in same} and now['key'] != was['key']
@@ -72,8 +72,8 @@ def test_what_changes_a_number_is_named_and_not_stamped(home):
     before, said = (home / 'data/results/laptop/claims.json').read_bytes(), []
     assert C.carry('HEAD~1', say=lambda *w, **_: said.extend(w)) == 1
     told = ' | '.join(said)
-    assert 'not carried' in said[0] and all(stale().values())
-    for what in ('stage draw: 1 value(s)', 'claim toy.mean got', 'claim toy.mean null', 'figure toy.law A law'):
+    assert '0 of 2 recorded row(s) carried' in said[0] and all(stale().values())
+    for what in ('stage draw: 1 value(s)', 'claim toy.mean got', 'claim toy.mean null', 'figure toy.law'):
         assert what in told, told
     assert (home / 'data/results/laptop/claims.json').read_bytes() == before
 
@@ -97,7 +97,7 @@ def test_a_page_that_fails_is_named(home, monkeypatch):
 
 
 def test_asks_for_commits_and_a_revision(home):
-    with pytest.raises(ValueError, match='rev-parse.*no-such'): C.carry('no-such')
+    with pytest.raises(ValueError, match="'no-such' is no revision"): C.carry('no-such')
     (home / T.FILE).write_text((home / T.FILE).read_text() + '\n')
     with pytest.raises(ValueError, match='1 tracked file.*commit'): C.carry('HEAD')
 
@@ -127,6 +127,14 @@ def test_six_digits_of_the_older_engine_and_no_fewer():
     x = .1234567890123
     assert C._same(.123457, x) and not C._same(.12346, x) and not C._same(x + 1e-13, x)
     assert C._same('nan', 'nan') and C._same(float('nan'), float('nan')) and not C._same(None, 0.) and not C._same(1, 2)
+
+
+def test_what_differs_holds_back_itself_and_a_stage_its_page():
+    claim, figure = dict(kind='claims', id='a.b'), dict(kind='figures', id='a.b')
+    for fault, rows in (('claim a.b null x: 1 then, 2 now', [1, 0]), ('figure a.b x[0]: 1 then, 2 now', [0, 1]),
+                        ('claim a.bc got: 1 then, 2 now', [0, 0]), ('stage s: 1 value(s) of one content then', [1, 1]),
+                        ('function deepstruct.a:b has changed and did not run at smoke', [1, 1])):
+        assert [bool(C._concerns(fault, r)) for r in (claim, figure)] == rows, fault
 
 
 def test_times_are_no_results():

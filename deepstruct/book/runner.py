@@ -345,8 +345,9 @@ def run(targets=(), # chapters, papers, notebooks, arXiv ids, figure or claim id
             out.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=out).close()
         except OSError as e: raise ValueError(f'{out} cannot be written: {e.strerror}; choose another --out') from None
+        both = [root / 'deepstruct', Path(sys.modules['deepstruct'].__path__[0])] # the checkout's library, else this
         r = SimpleNamespace(root=root, out=out, preset=preset, seed=seed, force=force, folder=folder, ipc=ipc,
-                            package=L.package()) # the library of the checkout, else the one that runs
+                            package=next(p for p in both if (p / '__init__.py').exists()))
         with _environment(r, max(1, min(jobs, len(work)))):
             done = _side_by_side([(page, ids, r, k, len(work)) for k, (page, ids) in enumerate(work, 1)], jobs)
         if record_it and any(d['status'] == 'failed' for d in done): _say('nothing is recorded, for a page failed')
