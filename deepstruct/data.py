@@ -7,7 +7,7 @@ __all__ = ['ZALANDO', 'LCV', 'REGISTRY', 'BY_HAND', 'IMAGES', 'CLASSES', 'PHOTOG
            'get', 'fashion_mnist', 'photograph', 'photographs', 'image_folder', 'berkeley', 'patches', 'photo_patches']
 
 # %% ../nbs/foundations/02_data.ipynb #cf4e04e5
-import functools, gzip, hashlib, importlib.util, lzma, os, shutil, subprocess, tempfile
+import functools, gzip, hashlib, importlib.util, lzma, shutil, subprocess, tempfile
 from dataclasses import dataclass
 from pathlib import Path
 

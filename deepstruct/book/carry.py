@@ -138,10 +138,10 @@ def _apart(name, a, b): # how two arrays of one name differ
     return f'{name}{[int(k) for k in i]}: {a[i]} then, {b[i]} now{most}'
 
 def differences(then:Path, now:Path) -> tuple: # two runs of one page: [what differs], how many values were compared
-    "Stages by content, claims by number, figures by array."
+    "Stages by content (there may be more of them now), claims by number, figures by array."
     (s, t), (m, n), (a, b) = ([f(d) for d in (then, now)] for f in (_stages, _numbers, _arrays))
-    out = [f'stage {k.split()[0]}: {s.get(k, 0)} value(s) of one content then, {t.get(k, 0)} now'
-           for k in sorted({*s, *t}) if s.get(k) != t.get(k)]
+    out = [f'stage {k.split()[0]}: {s[k]} value(s) of one content then, {t.get(k, 0)} now'
+           for k in sorted(s) if s[k] > t.get(k, 0)]
     out += [f'claim {k}: {m.get(k)} then, {n.get(k)} now' for k in sorted({*m, *n}) if not _same(m.get(k), n.get(k))]
     if set(a) == set(b): out += filter(None, [_apart(f'figure {k}', a[k], b[k]) for k in sorted(a)])
     else: out += _renamed(a, b)
@@ -160,7 +160,8 @@ def carry(rev:str, # a revision of this checkout
     "Compares REV with the tree as it is committed; ValueError where that cannot be asked."
     root = find_root()
     if root is None: raise ValueError('no checkout of deepstruct here; expected one with its history')
-    here, there = (_git('rev-parse', '--short', f'{r}^{{commit}}', at=root) for r in ('HEAD', rev))
+    try: here, there = (_git('rev-parse', '--short', f'{r}^{{commit}}', at=root) for r in ('HEAD', rev))
+    except ValueError: raise ValueError(f'{rev!r} is no revision of this checkout') from None
     with tree_of(rev, root) as tree, tempfile.TemporaryDirectory(prefix='deepstruct-carry-') as tmp:
         found, lost = concerned(root, tree)
         asked = lambda nb: not targets or Path(nb).stem.removeprefix('paper_') in targets
@@ -169,25 +170,30 @@ def carry(rev:str, # a revision of this checkout
         stamps, bad = {}, len(lost)
         for i, (nb, rows) in enumerate(found.items(), 1):
             begun, (faults, n) = time.time(), _page(root, tree, nb, Path(tmp) / str(i))
-            what = f'page {i} of {len(found)} · {Path(nb).stem} · {len(rows)} recorded row(s)'
-            word = 'not carried' if faults else f'carried, {n} values equal'
-            say(f'{what} · {word} · {time.time() - begun:.0f} s', *faults[:8], sep='\n  ')
-            bad += bool(faults)
+            good = [r for r in rows if not any(_concerns(f, r) for f in faults)]
+            what = f'page {i} of {len(found)} · {Path(nb).stem} · {len(good)} of {len(rows)} recorded row(s) carried'
+            say(f'{what}, {n} values compared · {time.time() - begun:.0f} s', *faults[:12], sep='\n  ')
+            bad += len(good) < len(rows)
             told = {'from': there, 'to': here, 'compared': n, 'date': time.strftime('%Y-%m-%d')}
-            for r in rows if not faults else ():
+            for r in good:
                 stamps[r['preset'], r['kind'], r['id']] = dict(key=r['now'], carried=told | {'was': r['key']})
         if record: _stamp(root, stamps)
     if not found: say(f'nothing that was fresh at {rev} is stale now')
     return int(bool(bad))
 
 # %% ../../nbs/book/07_carry.ipynb #ca975db9
+def _concerns(fault, row): # does it hold back this record?
+    kind, _, rest = fault.partition(' ')
+    own = kind + 's' == row['kind'] and re.match(rf'{re.escape(row["id"])}[ :]', rest)
+    return bool(own or kind not in ('claim', 'figure'))
+
 def _page(root, tree, notebook, tmp): # -> faults, number of values
     ran = []
     try: ran = [smoke(t, notebook, tmp / w) for w, t in (('then', tree), ('now', root))][1]
-    except ValueError as e: return [str(e)], 0
+    except ValueError as e: return [f'page {e}'], 0
     faults, n = differences(tmp / 'then', tmp / 'now')
     idle = idle_changes(root, tree, notebook, ran)
-    return faults + [f'{k} has changed and did not run at smoke' for k in idle], n
+    return faults + [f'function {k} has changed and did not run at smoke' for k in idle], n
 
 def _stamp(root, stamps):
     for preset, kind in {k[:2] for k in stamps}:

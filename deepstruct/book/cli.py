@@ -29,7 +29,7 @@ def _show(*things): # texts and tables, without blanks at the ends of lines
     console = _console()
     with console.capture() as said:
         for x in things: console.print(x, **dict(no_wrap=True, overflow='ellipsis') if isinstance(x, Text) else {})
-    print(re.sub(r' +$', '', said.get(), flags=re.M), end='')
+    print(re.sub(r' +$', '', said.get(), flags=re.M), end='', flush=True)
 
 def _table(head, rows, whole=(), right=(), widths={}, gap=2, wrap=False): # a cell: text, or (text, style)
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), show_header=any(map(str.strip, head)))

@@ -199,7 +199,7 @@ def taken_apart(source:str) -> dict: # of a module: units, names {name: [unit]},
 
 # %% ../../nbs/book/00_keys.ipynb #b57fdcc4
 PACKAGE = 'deepstruct'
-NEUTRAL = {f'{PACKAGE}.core': {'cached', 'progress', 'reads', 'spent', 'stage_key', 'choose'},
+NEUTRAL = {f'{PACKAGE}.core': {'cached', 'progress', 'reads', '_heard', 'spent', 'stage_key', 'choose'},
            f'{PACKAGE}.places': {'find_root', 'ROOT', 'package_data', 'cache_dir', 'out_dir', 'atomic', 'warn_once'}}
 DYNAMIC, ANYTHING = {'eval', 'exec', 'globals'}, {('__import__',), ('importlib', 'import_module'), ('sys', 'modules')}
 

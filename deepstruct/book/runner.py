@@ -100,9 +100,12 @@ def _lost(target, words, there, book, papers): # what to say of a target that is
     return f"nothing is called {target!r}; {hint} (a place is written with its paper, in quotes: 'cslc Fig. 5')"
 
 # %% ../../nbs/book/03_runner.ipynb #f34e20f8
-def _say(*words):
-    "One line of progress."
+def _say(*words): # one line of progress
     print(' · '.join(str(w) for w in words if w) + '\n', end='', file=sys.stderr, flush=True)
+
+def _seconds(s): return f'{s:.0f} s' if s < 100 else f'{s // 60:.0f} min {s % 60:.0f} s'
+
+def _hash(data): return hashlib.sha256(data).hexdigest()[:16]
 
 _parsing = threading.Lock() # CPython before 3.11.8 and 3.12.2 cannot parse in two threads (gh-106905)
 
@@ -116,10 +119,9 @@ def _output(out, page, ids=(), end='.ipynb'):
     tail = ''.join(f'@{i}' for i in sorted(ids))
     return Path(out) / 'notebooks' / (page.key + (tail if len(tail) < 100 else '@' + _hash(tail.encode())) + end)
 
-def _hash(data): return hashlib.sha256(data).hexdigest()[:16]
-
 def is_fresh(page, out, preset, seed=None, ids=()) -> bool:
     "Has exactly this been run to its end, and is everything that it left still there, as it was left?"
+    told = []
     for part in {(), tuple(ids)}:
         bad = _output(out, page, part, '.stamp.json')
         if not bad.exists(): continue
@@ -129,8 +131,8 @@ def is_fresh(page, out, preset, seed=None, ids=()) -> bool:
             for bad, was in [(Path(out) / f, was) for f, was in stamp['files'].items()]:
                 if _hash(bad.read_bytes()) != was: raise ValueError
             return True
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            _say(page.key, f'{bad} is damaged, gone or of another run, and is made again')
+        except (OSError, ValueError, TypeError, KeyError, AttributeError): told.append(bad)
+    for bad in told: _say(page.key, f'{bad} is damaged, gone or of another run, and is made again')
     return False
 
 def expected_seconds(page, out, preset, ids=()):
@@ -143,7 +145,7 @@ def expected_seconds(page, out, preset, ids=()):
 _boot = ('import os, sys; sys.path[:] = [p for p in sys.path if p]; import deepstruct; '
         'os.path.samefile(deepstruct.__path__[0], sys.argv.pop(1)) or os._exit(97); '
         'from ipykernel.kernelapp import launch_new_instance; launch_new_instance()')
-_runs = 'deepstruct-run-'
+_runs, _ended = 'deepstruct-run-', 'SystemExit: the page did not reach its last cell'
 _ending, _kernels = threading.Event(), [] # managers
 
 def _lock(path): # the file, open and locked; None where another process holds it, or there is none
@@ -240,8 +242,6 @@ def _execute(page, ids, r, at, tell, place): # -> where the executed notebook li
     return final
 
 # %% ../../nbs/book/03_runner.ipynb #3b8a7c11
-_ended = 'SystemExit: the page did not reach its last cell'
-
 def _death(process): # what became of a kernel, and what to try; '' where it lives
     status = process.poll() if process else None
     if status is None: return ''
@@ -263,8 +263,6 @@ def _fault(e, page, ids, r, at): # one line: what was raised or killed the kerne
     where = f'cell {k + 1} of {page.name} ({at["line"][:60]})' if k >= 0 else f'before the first cell of {page.name}'
     where += f', making {making}' * bool(making) + f'; see {failed}' * failed.exists()
     return ' '.join(f'{what} · {where}'.split())
-
-def _seconds(s): return f'{s:.0f} s' if s < 100 else f'{s // 60:.0f} min {s % 60:.0f} s'
 
 def _run_page(page, ids, r, k, n): # unless it is fresh; a failure is reported, not raised
     begun, head, at = time.time(), (f'notebook {k} of {n}', page.key), {}
@@ -347,9 +345,9 @@ def run(targets=(), # chapters, papers, notebooks, arXiv ids, figure or claim id
             out.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=out).close()
         except OSError as e: raise ValueError(f'{out} cannot be written: {e.strerror}; choose another --out') from None
-        own, ours = root / 'deepstruct', Path(sys.modules['deepstruct'].__path__[0]) # the checkout's library, else this
+        both = [root / 'deepstruct', Path(sys.modules['deepstruct'].__path__[0])] # the checkout's library, else this
         r = SimpleNamespace(root=root, out=out, preset=preset, seed=seed, force=force, folder=folder, ipc=ipc,
-                            package=own if (own / '__init__.py').exists() else ours)
+                            package=next(p for p in both if (p / '__init__.py').exists()))
         with _environment(r, max(1, min(jobs, len(work)))):
             done = _side_by_side([(page, ids, r, k, len(work)) for k, (page, ids) in enumerate(work, 1)], jobs)
         if record_it and any(d['status'] == 'failed' for d in done): _say('nothing is recorded, for a page failed')

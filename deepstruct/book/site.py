@@ -151,7 +151,7 @@ def ledger(at:At=NOTEBOOK) -> str: # Markdown
     rows = [(heads[r['paper']].about or r['paper'], _claim(r, at)) for r in L.ledger()]
     out = ['# Ledger', '> What each place of the papers shows, what came out here, and the verdict', papers(at)]
     for p, _ in _papers():
-        said = f'**{plain(p.title)}**, {plain(p.authors)}, {plain(p.venue)}, {_arxiv(p)}. Read of it: {plain(p.read)}.'
+        said = f'**{plain(p.title)}**, {plain(p.authors)}, {plain(p.venue)}, {_arxiv(p)}. Read: {plain(p.read)}.'
         table = [_place(q, at, drawn) for q in places if q['paper'] == p.name]
         out += [f'## {plain(p.name)}', said, grid(['place', 'what it shows', 'status', 'claims and figures'], table),
                 *(text for of, text in rows if of == p.name)]
