@@ -484,12 +484,15 @@ def test_another_project_as_working_directory(tmp_path, monkeypatch, settings):
     monkeypatch.delenv('DEEPSTRUCT_ROOT', raising=False)
     monkeypatch.chdir(tmp_path)
     assert '00_theirs' not in [p.name for p in R.pages()] # this file's own checkout is taken
+    for root in (None, tmp_path): # not where the library is only installed, nor when it is asked for by name
+        monkeypatch.setattr(R, 'find_root', lambda start=None, real=R.find_root: real(start) if start else None)
+        with pytest.raises(ValueError, match=f'{tmp_path} is no checkout of deepstruct'): R.run([], 'smoke', root=root)
     assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('words, says', [
     (dict(preset='huge'), 'expected one of'), (dict(jobs=0), 'at least 1'),
-    (dict(targets=['no']), 'nothing is called'), (dict(root='/nowhere'), 'no notebooks below /nowhere')])
+    (dict(targets=['no']), 'nothing is called'), (dict(root='/nowhere'), '/nowhere is no checkout')])
 def test_what_cannot_be_asked(papers, words, says):
     with pytest.raises(ValueError, match=says): R.run(**{'preset': 'smoke', **words})
     assert not (papers / 'out').exists()
