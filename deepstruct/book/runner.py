@@ -214,7 +214,6 @@ def _execute(page, ids, r, at, tell, place): # -> where the executed notebook li
     nb.cells = nb.cells if last is None else nb.cells[:last + 1]
     own = {c.get('id'): k for k, c in enumerate(nb.cells) if c.cell_type == 'code'}
     def begins(cell, **_): # where it is, and which figure is being made
-        if _ending.is_set(): raise RuntimeError('stopped')
         if (k := own.get(cell.get('id'))) is None: return
         at.update(cell=k, line=next(filter(None, re.findall(r'^[^\S\n]*([^#\s].*)', cell.source, re.M)), ''))
         for i in [i for i, c in page.cells.items() if c == k]: tell(i)
