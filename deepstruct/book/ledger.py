@@ -150,7 +150,6 @@ def load(root=None) -> Book: # of a checkout; default: the project, else what tr
     "The papers' files, checked together; one ValueError lists all faults of all files, one on a line."
     root = Path(root or _home())
     files = [p for p in (root / 'nbs').rglob('paper_*.toml') if '/.' not in p.relative_to(root).as_posix()]
-    if not files: raise ValueError(f'no paper_*.toml below {root / "nbs"}; expected one beside each page of a paper')
     order = lambda p: (CHAPTERS.index(p.parent.name) if p.parent.name in CHAPTERS else -1, p.as_posix())
     return _load(root, tuple((p, p.stat().st_mtime_ns, p.stat().st_size) for p in sorted(files, key=order)))
 
@@ -257,7 +256,7 @@ def valued(x) -> bool: # a number, 'nan', 'inf', or a mapping of parts to such?
     parts = list(x.values()) if isinstance(x, dict) else [x]
     return bool(parts) and all(_finite(v) or str(v) in ('nan', 'inf', '-inf') for v in parts)
 
-def _keys_now(notebooks) -> dict: # {notebook: {id: key}}, of those that are there; kept in the cache, where there is one
+def _keys_now(notebooks) -> dict: # {notebook: {id: key}} of those that are there; kept in the cache
     root, code, at = project(), Path(sys.modules['deepstruct.places'].__file__).parent, cache_dir() / 'page_keys.json'
     try: kept = json.loads(at.read_text(encoding='utf-8'))
     except (OSError, ValueError): kept = {}
