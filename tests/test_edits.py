@@ -43,6 +43,13 @@ class NoImports(ast.NodeTransformer):
     visit_ImportFrom = visit_Import
 
 
+def whole_names(tree):
+    """a.b.c and d, not what stands inside them."""
+    text = ast.unparse(tree) if isinstance(tree, (ast.Attribute, ast.Name)) else ''
+    if re.fullmatch(r'\w+(\.\w+)*', text): return {text}
+    return {n for child in ast.iter_child_nodes(tree) for n in whole_names(child)}
+
+
 def globals_of(text):
     """Names that the text reads from its module."""
     out, todo = set(), [symtable.symtable(text, 'text', 'exec')]
@@ -100,20 +107,23 @@ class Oracle:
             return {s for v in self.names[module].values() for s in v}
         return set()
 
-    def leads(self, module, text):
-        out, imports = set(), dict(self.imports.get(module, {}))
-        for n in ast.walk(ast.parse(text)):
+    def leads(self, module, text, before=None):
+        """Statements that a text names; `before`: imports of the cells above it."""
+        tree, imports = ast.parse(text), dict(self.imports.get(module, {}) if before is None else before)
+        for n in ast.walk(tree):
             if isinstance(n, (ast.Import, ast.ImportFrom)): imports |= self.imported(module or 'page', n, False)
-        bare = ast.unparse(NoImports().visit(ast.parse(text)))
-        inside = {n for n in imports if re.search(rf'(?<![\w.\'"]){n}\b(?!\s*=[^=])', bare)} - set(self.imports.get(module, {}))
-        for name in globals_of(bare) | inside:
-            if name in self.names.get(module, {}): out |= self.names[module][name]
-            if name in imports:
-                for m in re.finditer(rf'(?<![\w.\'"]){name}((?:\.\w+)*)', bare): out |= self.found(imports[name] + m[1])
+        if before is not None: before |= imports
+        bare, out = NoImports().visit(tree), set()
+        local = set(imports) - set(self.imports.get(module, before or {})) # bound by an import inside a function
+        read = globals_of(ast.unparse(bare)) | local
+        for name in read: out |= self.names.get(module, {}).get(name, set())
+        for dotted in whole_names(bare):
+            root, _, rest = dotted.partition('.')
+            if root in read and root in imports: out |= self.found(f'{imports[root]}.{rest}'.strip('.'))
         return out
 
-    def reached(self, text, module=''):
-        todo, seen = self.leads(module, text), set()
+    def reached(self, todo, seen):
+        """Adds to `seen` all that these statements lead to."""
         while todo:
             at = todo.pop()
             if at in seen or MACHINERY.match(self.label(at)): continue
@@ -123,42 +133,53 @@ class Oracle:
             todo |= self.edges[at]
         return seen
 
+    def page(self, path):
+        """{id: definitions that the code up to its cell reaches}."""
+        out, imports, seen = {}, {}, set()
+        for source in cells(path):
+            self.reached(self.leads('', source, imports), seen)
+            for m in re.finditer(r"\b(?:claim|figure)\(\s*['\"]([^'\"]+)['\"]", source): out[m[1]] = {self.label(s) for s in seen} & self.defs
+        return out
+
+    @property
+    def defs(self):
+        return {self.label(s) for s, text in self.statements.items() if re.match(r'(@.*\n)*(async def|def|class)\b', text) and not MACHINERY.match(self.label(s))}
+
     def label(self, at):
         module = at.split(':')[0]
         return f'{module}:{next((n for n, s in self.names[module].items() if at in s), "")}'
 
 
-def rows(path):
-    """{id: all code up to the cell of the figure or claim}."""
-    out, text = {}, ''
-    for c in json.loads(path.read_text())['cells']:
-        if c['cell_type'] != 'code': continue
-        source = re.sub(r'^[%!].*$', '', ''.join(c['source']), flags=re.M)
-        text += source + '\n'
-        for m in re.finditer(r"\b(?:claim|figure)\(\s*'([^']+)'", source): out[m[1]] = text
-    return out
-
-
-TEXTS = {p: rows(p) for p in PAGES}
+def cells(path):
+    """Code of a page, without magics."""
+    return [re.sub(r'^[%!].*$', '', ''.join(c['source']), flags=re.M) for c in json.loads(path.read_text())['cells'] if c['cell_type'] == 'code']
 
 
 @pytest.fixture(scope='module')
 def oracle(): return Oracle(ROOT / 'deepstruct')
 
 
-def theirs(code, text, defs):
-    """Definitions that the engine reaches."""
-    reads = K.Reads(ast.parse(text))
-    nodes = set(K.reached(code, {t for c in reads.chains for t in code.leads('', c, reads.imports, set())})[0])
-    return {d for d in defs if d in nodes or d.split(':')[0] + ':*' in nodes}
+@pytest.fixture(scope='module')
+def reading(oracle): return {p: oracle.page(p) for p in PAGES}
 
 
-def test_same(oracle):
-    defs = {f'{m}:{s.name}' for m in oracle.names for s in ast.parse(K.reach(ROOT / 'deepstruct').texts[next(p for p in (
-        (ROOT / m.replace('.', '/')).with_suffix('.py'), ROOT / m.replace('.', '/') / '__init__.py') if p.exists())]).body if hasattr(s, 'name')}
-    defs = {d for d in defs if not MACHINERY.match(d)}
-    code = K.reach(ROOT / 'deepstruct')
-    for p in PAGES:
-        for id, text in TEXTS[p].items():
-            a, b = {oracle.label(s) for s in oracle.reached(text)} & defs, theirs(code, text, defs)
-            print(id, len(a), len(b), 'missed', sorted(a - b)[:9], 'more', sorted(b - a)[:9])
+def reach_of(path, code):
+    """The same by the engine."""
+    out, chains, imports = {}, set(), {}
+    for source in cells(path):
+        reads = K.Reads(ast.parse(source))
+        chains, imports = chains | reads.chains, K._merged(imports, reads.imports)
+        nodes = None
+        for m in re.finditer(r"\b(?:claim|figure)\(\s*['\"]([^'\"]+)['\"]", source):
+            nodes = nodes or set(K.reached(code, {t for c in chains for t in code.leads('', c, imports, set())})[0])
+            out[m[1]] = nodes
+    return out
+
+
+@pytest.mark.parametrize('path', PAGES, ids=lambda p: p.stem)
+def test_what_a_row_reaches(path, oracle, reading):
+    """Every function and class, of every row, both ways."""
+    code, defs = K.reach(ROOT / 'deepstruct'), oracle.defs
+    for id, nodes in reach_of(path, code).items():
+        mine = {d for d in defs if d in nodes or f'{d.split(":")[0]}:*' in nodes}
+        assert (sorted(reading[path][id] - mine), sorted(mine - reading[path][id])) == ([], []), id
