@@ -43,6 +43,13 @@ class NoImports(ast.NodeTransformer):
     visit_ImportFrom = visit_Import
 
 
+def whole_names(tree):
+    """a.b.c and d, not what stands inside them."""
+    text = ast.unparse(tree) if isinstance(tree, (ast.Attribute, ast.Name)) else ''
+    if re.fullmatch(r'\w+(\.\w+)*', text): return {text}
+    return {n for child in ast.iter_child_nodes(tree) for n in whole_names(child)}
+
+
 def globals_of(text):
     """Names that the text reads from its module."""
     out, todo = set(), [symtable.symtable(text, 'text', 'exec')]
@@ -100,20 +107,23 @@ class Oracle:
             return {s for v in self.names[module].values() for s in v}
         return set()
 
-    def leads(self, module, text):
-        out, imports = set(), dict(self.imports.get(module, {}))
-        for n in ast.walk(ast.parse(text)):
+    def leads(self, module, text, before=None):
+        """Statements that a text names; `before`: imports of the cells above it."""
+        tree, imports = ast.parse(text), dict(self.imports.get(module, {}) if before is None else before)
+        for n in ast.walk(tree):
             if isinstance(n, (ast.Import, ast.ImportFrom)): imports |= self.imported(module or 'page', n, False)
-        bare = ast.unparse(NoImports().visit(ast.parse(text)))
-        inside = {n for n in imports if re.search(rf'(?<![\w.\'"]){n}\b(?!\s*=[^=])', bare)} - set(self.imports.get(module, {}))
-        for name in globals_of(bare) | inside:
-            if name in self.names.get(module, {}): out |= self.names[module][name]
-            if name in imports:
-                for m in re.finditer(rf'(?<![\w.\'"]){name}((?:\.\w+)*)', bare): out |= self.found(imports[name] + m[1])
+        if before is not None: before |= imports
+        bare, out = NoImports().visit(tree), set()
+        local = set(imports) - set(self.imports.get(module, before or {})) # bound by an import inside a function
+        read = globals_of(ast.unparse(bare)) | local
+        for name in read: out |= self.names.get(module, {}).get(name, set())
+        for dotted in whole_names(bare):
+            root, _, rest = dotted.partition('.')
+            if root in read and root in imports: out |= self.found(f'{imports[root]}.{rest}'.strip('.'))
         return out
 
-    def reached(self, text, module=''):
-        todo, seen = self.leads(module, text), set()
+    def reached(self, todo, seen):
+        """Adds to `seen` all that these statements lead to."""
         while todo:
             at = todo.pop()
             if at in seen or MACHINERY.match(self.label(at)): continue
@@ -123,42 +133,184 @@ class Oracle:
             todo |= self.edges[at]
         return seen
 
+    def page(self, path):
+        """{id: definitions that the code up to its cell reaches}."""
+        out, imports, seen = {}, {}, set()
+        for source in cells(path):
+            self.reached(self.leads('', source, imports), seen)
+            for m in re.finditer(r"\b(?:claim|figure)\(\s*['\"]([^'\"]+)['\"]", source): out[m[1]] = {self.label(s) for s in seen} & self.defs
+        return out
+
+    @property
+    def defs(self):
+        return {self.label(s) for s, text in self.statements.items() if re.match(r'(@.*\n)*(async def|def|class)\b', text) and not MACHINERY.match(self.label(s))}
+
     def label(self, at):
         module = at.split(':')[0]
         return f'{module}:{next((n for n, s in self.names[module].items() if at in s), "")}'
 
 
-def rows(path):
-    """{id: all code up to the cell of the figure or claim}."""
-    out, text = {}, ''
-    for c in json.loads(path.read_text())['cells']:
-        if c['cell_type'] != 'code': continue
-        source = re.sub(r'^[%!].*$', '', ''.join(c['source']), flags=re.M)
-        text += source + '\n'
-        for m in re.finditer(r"\b(?:claim|figure)\(\s*'([^']+)'", source): out[m[1]] = text
-    return out
-
-
-TEXTS = {p: rows(p) for p in PAGES}
+def cells(path):
+    """Code of a page, without magics."""
+    return [re.sub(r'^[%!].*$', '', ''.join(c['source']), flags=re.M) for c in json.loads(path.read_text())['cells'] if c['cell_type'] == 'code']
 
 
 @pytest.fixture(scope='module')
 def oracle(): return Oracle(ROOT / 'deepstruct')
 
 
-def theirs(code, text, defs):
-    """Definitions that the engine reaches."""
-    reads = K.Reads(ast.parse(text))
-    nodes = set(K.reached(code, {t for c in reads.chains for t in code.leads('', c, reads.imports, set())})[0])
-    return {d for d in defs if d in nodes or d.split(':')[0] + ':*' in nodes}
+@pytest.fixture(scope='module')
+def reading(oracle): return {p: oracle.page(p) for p in PAGES}
 
 
-def test_same(oracle):
-    defs = {f'{m}:{s.name}' for m in oracle.names for s in ast.parse(K.reach(ROOT / 'deepstruct').texts[next(p for p in (
-        (ROOT / m.replace('.', '/')).with_suffix('.py'), ROOT / m.replace('.', '/') / '__init__.py') if p.exists())]).body if hasattr(s, 'name')}
-    defs = {d for d in defs if not MACHINERY.match(d)}
-    code = K.reach(ROOT / 'deepstruct')
-    for p in PAGES:
-        for id, text in TEXTS[p].items():
-            a, b = {oracle.label(s) for s in oracle.reached(text)} & defs, theirs(code, text, defs)
-            print(id, len(a), len(b), 'missed', sorted(a - b)[:9], 'more', sorted(b - a)[:9])
+def reach_of(path, code):
+    """The same by the engine."""
+    out, chains, imports = {}, set(), {}
+    for source in cells(path):
+        reads = K.Reads(ast.parse(source))
+        chains, imports = chains | reads.chains, K._merged(imports, reads.imports)
+        nodes = None
+        for m in re.finditer(r"\b(?:claim|figure)\(\s*['\"]([^'\"]+)['\"]", source):
+            nodes = nodes or set(K.reached(code, {t for c in chains for t in code.leads('', c, imports, set())})[0])
+            out[m[1]] = nodes
+    return out
+
+
+@pytest.mark.parametrize('path', PAGES, ids=lambda p: p.stem)
+def test_what_a_row_reaches(path, oracle, reading):
+    """Every function and class, of every row, both ways."""
+    code, defs = K.reach(ROOT / 'deepstruct'), oracle.defs
+    for id, nodes in reach_of(path, code).items():
+        mine = {d for d in defs if d in nodes or f'{d.split(":")[0]}:*' in nodes}
+        assert (sorted(reading[path][id] - mine), sorted(mine - reading[path][id])) == ([], []), id
+
+
+# --- edits
+STAGES = sorted((m, s.name) for m, s in ((p, s) for p in (ROOT / 'deepstruct').rglob('*.py') for s in ast.parse(p.read_text()).body)
+                if isinstance(s, ast.FunctionDef) and any(ast.unparse(d) == 'cached' for d in s.decorator_list))
+STAGES = [('.'.join(('deepstruct', *p.relative_to(ROOT / 'deepstruct').with_suffix('').parts)), name) for p, name in STAGES]
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The package, to be edited."""
+    return Path(shutil.copytree(ROOT / 'deepstruct', tmp_path / 'deepstruct', ignore=shutil.ignore_patterns('__pycache__', '*.nb?')))
+
+
+def keys_of(folder, pages=PAGES):
+    """{row or stage: key}, of a package whose files may have changed since."""
+    code = K.Reach(folder)
+    K.reach.cache_clear()
+    out = {(p.stem, id): key for p in pages for id, key in K.page_keys(p, folder=folder).items() if id}
+    K.reach.cache_clear()
+    return out | {(m, name): K.summed(*K.reached(code, {(m, (name,))})) for m, name in STAGES}
+
+
+@pytest.fixture(scope='module')
+def before(): return keys_of(ROOT / 'deepstruct')
+
+
+def changed(folder, before):
+    after = keys_of(folder)
+    assert set(after) == set(before)
+    return {k for k in before if before[k] != after[k]}
+
+
+def edited(path, name):
+    """One statement more in a function, or in a method of a class; the file is written anew by ast.unparse, in another layout."""
+    tree = ast.parse(path.read_text())
+    s = next(s for s in tree.body if getattr(s, 'name', '') == name)
+    f = s if isinstance(s, ast.FunctionDef) else next((m for m in s.body if isinstance(m, ast.FunctionDef)), s)
+    f.body.append(ast.parse('edited = 1').body[0]) if f is s and isinstance(s, ast.ClassDef) else f.body.insert(len(f.body) - 1, ast.parse('edited = 1').body[0])
+    path.write_text(ast.unparse(ast.fix_missing_locations(tree)))
+
+
+MODULES = ['core', 'data', 'wavelets', 'fields', 'lensing', 'turbulence', 'statistics', 'networks', 'training', 'log_concavity.energies', 'log_concavity.langevin', 'log_concavity.scaling',
+           'log_concavity.your_fields', 'wavelet_diffusion.gaussian', 'wavelet_diffusion.quality', 'wavelet_diffusion.wsgm', 'wavelet_diffusion.synthesis', 'phase_collapse.frames',
+           'phase_collapse.classification', 'rainbow.alignment', 'rainbow.ensembles', 'rainbow.model']
+NAMED = {'training': 'fit', 'core': 'generator', 'data': 'photo_patches'}
+
+
+@pytest.mark.parametrize('module', MODULES)
+def test_an_edit_of_one_function(module, copy, oracle, reading, before):
+    """The named function, or the one in the middle of the module."""
+    full, path = f'deepstruct.{module}', (copy / module.replace('.', '/')).with_suffix('.py')
+    names = [d.split(':')[1] for d in sorted(oracle.defs) if d.startswith(f'{full}:')]
+    name = NAMED.get(module, names[len(names) // 2])
+    edited(path, name)
+    expected = {(p.stem, id) for p, ids in reading.items() for id, found in ids.items() if f'{full}:{name}' in found}
+    for m, s in STAGES:
+        if f'{full}:{name}' in {oracle.label(x) for x in oracle.reached(set(oracle.names[m][s]), set())}: expected.add((m, s))
+    assert changed(copy, before) == expected
+
+
+def test_all_that_train(copy, before, reading):
+    """An edit of `training.fit`: every stage and page that trains, read off their texts."""
+    edited(copy / 'training.py', 'fit')
+    stale = changed(copy, before)
+    trains = {p for p in PAGES if re.search(r'training\.fit\(|\btrained(_all)?\(|all_trained\(|\bfit_(?:phi4|gaussian)\b', '\n'.join(cells(p)))}
+    pages = {k[0] for k in stale}
+    assert {p.stem for p in trains} <= pages and set(STAGES) <= stale and len(pages) >= 9
+
+
+def test_docstrings_comments_annotations_layout(copy, before):
+    """Of the whole package, in all modules at once."""
+    for path in copy.rglob('*.py'):
+        tree = ast.parse(path.read_text())
+        for n in ast.walk(tree):
+            if isinstance(n, (ast.FunctionDef, ast.ClassDef)):
+                if isinstance(n.body[0], ast.Expr) and isinstance(n.body[0].value, ast.Constant): n.body[0].value.value = 'says something else'
+                else: n.body.insert(0, ast.parse('"says"').body[0])
+            acting = isinstance(n, ast.FunctionDef) and any('jit' in ast.unparse(d) for d in n.decorator_list)
+            if isinstance(n, ast.FunctionDef) and not acting: n.returns = ast.Name('anything', ast.Load())
+        path.write_text('# a remark\n' + ast.unparse(ast.fix_missing_locations(tree)).replace('\n', ' # another\n') if "'''" not in ast.unparse(tree) and '"""' not in ast.unparse(tree)
+                        else '# a remark\n' + ast.unparse(ast.fix_missing_locations(tree)))
+    assert changed(copy, before) == set()
+
+
+def reads_texts(text):
+    """Does this code keep the text of a caught error, other than in another error?"""
+    for h in ast.walk(ast.parse(text)):
+        if isinstance(h, ast.ExceptHandler) and h.name:
+            raised = {id(n) for r in ast.walk(h) if isinstance(r, ast.Raise) for n in ast.walk(r)}
+            if any(isinstance(n, ast.Name) and n.id == h.name and id(n) not in raised for n in ast.walk(h)) and 'SamplingError' not in ast.unparse(h.type): return True
+    return False
+
+
+def test_every_message_of_a_module_reworded(copy, before, oracle, reading):
+    """Only rows whose code keeps such a text in a value."""
+    path = copy / 'wavelets.py'
+    tree = ast.parse(path.read_text())
+    raises = [n for n in ast.walk(tree) if isinstance(n, ast.Raise) and isinstance(n.exc, ast.Call)]
+    for n in (n for r in raises for a in r.exc.args for n in ast.walk(a)): # the words; not the numbers that are said
+        if isinstance(n, ast.Constant) and isinstance(n.value, str): n.value = f'in other words: {n.value}'
+    path.write_text(ast.unparse(ast.fix_missing_locations(tree)))
+    assert len(raises) > 5
+    keep = {oracle.label(s) for s, text in oracle.statements.items() if reads_texts(text)}
+    may = {(p.stem, id) for p, ids in reading.items() for id, found in ids.items() if found & keep or reads_texts('\n'.join(cells(p)))}
+    after = changed(copy, before)
+    assert after <= may and len(after) < len(before) / 4
+
+
+def test_a_page(tmp_path, before):
+    """Prose and a cell at the end change nothing; an earlier cell changes the rows from there on, and no other page."""
+    page = next(p for p in PAGES if len(K.page_keys(p)) > 8)
+    nb = json.loads(page.read_text())
+    keys = lambda: {k: v for k, v in K.page_keys(write(tmp_path / page.name, nb), folder=ROOT / 'deepstruct').items() if k}
+    old = keys()
+    assert old == {k[1]: v for k, v in before.items() if k[0] == page.stem}
+    for c in nb['cells']:
+        if c['cell_type'] == 'markdown': c['source'] = ['# Other words']
+    nb['cells'] += [dict(cell_type='code', metadata={}, source=['x = 1\n', 'print(x)'], outputs=[], execution_count=None)]
+    assert keys() == old
+    code = [c for c in nb['cells'] if c['cell_type'] == 'code']
+    ids = lambda c: re.findall(r"\b(?:claim|figure)\(\s*'([^']+)'", ''.join(c['source']))
+    at = next(i for i, c in enumerate(code) if i > len(code) // 2 and ids(c))
+    code[at]['source'] = [*code[at]['source'], '\nx = 2']
+    above = {i for c in code[:at] for i in ids(c)}
+    assert {k for k, v in keys().items() if v != old[k]} == set(old) - above and above
+
+
+def write(path, nb):
+    path.write_text(json.dumps(nb))
+    return path
