@@ -160,9 +160,10 @@ def reproduce(a):
     drawn = sum(f['id'] in asked and bool(f['png']) for f in L.figures(preset, out))
     _show(*(['', *_rows(rows), ''] if rows else []))
     print(f'{ended} · {drawn} figures in {os.path.join(out, "figures")}')
-    faults = [f'{d["page"].key} failed: {d["error"]}' for d in done if d['status'] == 'failed']
-    faults += [f'{r["id"]}: {"no cell made it" if r["got"] is None else r["verdict"]}; expected: {r["expected"]}'
-               for r in L.failures(rows)]
+    failed = {d['page'].path.name: f'{d["page"].key} failed: {d["error"]}' for d in done if d['status'] == 'failed'}
+    faults = [*failed.values()] + [
+        f'{r["id"]}: {"no cell made it" if r["got"] is None else r["verdict"]}; expected: {r["expected"]}'
+        for r in L.failures(rows) if r['notebook'].split('/')[-1] not in failed]
     for fault in faults: print(f'deepstruct: {fault}', file=sys.stderr)
     return 1 if faults else 0
 

@@ -36,8 +36,8 @@ class Page:
 
 def pages(root=None) -> list: # of Page, in reading order
     "All notebooks below nbs/; ValueError outside a checkout."
-    root, order = Path(root or find_root() or '.').resolve(), ['foundations', *L.CHAPTERS, 'book', '']
-    if not (root / 'nbs').is_dir(): raise ValueError(f'no notebooks below {root}; run this in a checkout of deepstruct')
+    asked, root, order = root or os.getcwd(), find_root(root), ['foundations', *L.CHAPTERS, 'book', '']
+    if not root: raise ValueError(f'{asked} is no checkout of deepstruct; run this inside one')
     ids, found = L.scan(root), []
     for path in (root / 'nbs').rglob('*.ipynb'):
         at = path.relative_to(root / 'nbs')
@@ -121,7 +121,7 @@ def _output(out, page, ids=(), end='.ipynb'):
 
 def is_fresh(page, out, preset, seed=None, ids=()) -> bool:
     "Has exactly this been run to its end, and is everything that it left still there, as it was left?"
-    told = []
+    told = None
     for part in {(), tuple(ids)}:
         bad = _output(out, page, part, '.stamp.json')
         if not bad.exists(): continue
@@ -131,8 +131,8 @@ def is_fresh(page, out, preset, seed=None, ids=()) -> bool:
             for bad, was in [(Path(out) / f, was) for f, was in stamp['files'].items()]:
                 if _hash(bad.read_bytes()) != was: raise ValueError
             return True
-        except (OSError, ValueError, TypeError, KeyError, AttributeError): told.append(bad)
-    for bad in told: _say(page.key, f'{bad} is damaged, gone or of another run, and is made again')
+        except (OSError, ValueError, TypeError, KeyError, AttributeError): told = bad
+    if told: _say(page.key, f'{told} is damaged, gone or of another run, and is made again')
     return False
 
 def expected_seconds(page, out, preset, ids=()):
@@ -189,9 +189,9 @@ def _manager(package, at): # the class of a kernel's manager, which leaves itsel
 def _environment(r, jobs): # that all kernels of a run inherit; what the user has set of threads stays
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     threads = {f'{k}_NUM_THREADS': str(max(1, cores // jobs)) for k in ('OMP', 'MKL', 'OPENBLAS', 'NUMBA')}
-    path = os.pathsep.join(filter(None, [str(r.package.parent), os.environ.get('PYTHONPATH')]))
-    ours = dict(DEEPSTRUCT_ROOT=str(r.root), DEEPSTRUCT_OUT=str(r.out), PYTHONPATH=path,
-                IPYTHONDIR=f'{r.folder}/ipython', JUPYTER_RUNTIME_DIR=str(r.folder))
+    ours = dict(DEEPSTRUCT_ROOT=str(r.root), DEEPSTRUCT_OUT=str(r.out), IPYTHONDIR=f'{r.folder}/ipython',
+                PYTHONPATH=os.pathsep.join([str(r.package.parent), *filter(None, [os.environ.get('PYTHONPATH')])]),
+                JUPYTER_RUNTIME_DIR=str(r.folder))
     with patch.dict(os.environ, threads | os.environ | ours | ({'DEEPSTRUCT_FORCE': '1'} if r.force else {})):
         for k in ('PYTHONOPTIMIZE', 'PYTHONSTARTUP'): os.environ.pop(k, None)
         yield
@@ -294,7 +294,7 @@ def _json(path, value):
 
 def record(out, preset:str, done:list, root=None) -> Path: # the folder that was written to
     "Copies what `run` has left in `out` to data/results/<preset>/, at laptop outputs too; ValueError if a page failed."
-    root, out = Path(root or find_root()), Path(out)
+    root, out = find_root(root), Path(out)
     failed = ', '.join(d['page'].key for d in done if d['status'] == 'failed')
     if failed: raise ValueError(f'nothing is recorded, for {failed} failed; mended, the same command goes on from here')
     home, known = root / 'data' / 'results' / preset, L.scan(root)
@@ -314,7 +314,6 @@ def record(out, preset:str, done:list, root=None) -> Path: # the folder that was
         if not d['ids'] and d['page'].key != 'index': outputs_into(d['page'].path, _output(out, d['page']))
     return home
 
-# %% ../../nbs/book/03_runner.ipynb #29a9cd35
 def outputs_into(path, executed) -> None: # the same notebook, as it ran
     "Puts the outputs into the notebook by cell id, without what went to stderr; nothing else of it changes."
     nb, new = (json.loads(Path(f).read_text(encoding='utf-8')) for f in (path, executed))
@@ -335,7 +334,7 @@ def run(targets=(), # chapters, papers, notebooks, arXiv ids, figure or claim id
     "Runs, in reading order, what has not run; ValueError for a target, preset, folder or number that cannot be."
     if preset not in L.PRESETS: raise ValueError(f'preset {preset!r} is unknown; expected one of {L.PRESETS}')
     if jobs < 1: raise ValueError(f'jobs is {jobs}; expected at least 1')
-    book, root = pages(root), Path(root or find_root()).resolve()
+    book, root = pages(root), find_root(root)
     out = Path(out or root / 'out' / preset).resolve()
     with patch.dict(os.environ, DEEPSTRUCT_ROOT=str(root)), _workplace() as (folder, ipc):
         if any(p.paper for p in book): L.load() # a fault in the papers' files is said before anything runs
