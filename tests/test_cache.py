@@ -409,7 +409,7 @@ def test_data_mistyped_and_with_a_tilde(tmp_path, monkeypatch):
     assert 'DEEPSTRUCT_DATA' in page.stage(2)[1]
     for wrong in ('~/stes', str(tmp_path / 'home/sets/images/0.png'), 'nowhere'):
         monkeypatch.setenv('DEEPSTRUCT_DATA', wrong)
-        with pytest.raises(ValueError, match=f'DEEPSTRUCT_DATA is {wrong}, which is no folder'): page.stage(2)
+        with pytest.raises(ValueError, match=f'DEEPSTRUCT_DATA is {wrong}, no folder'): page.stage(2)
 
 
 def test_a_mistyped_data_folder_loses_no_value(tmp_path, monkeypatch, capsys):
