@@ -25,7 +25,7 @@ def find_root(start=None # where to begin; default `$DEEPSTRUCT_ROOT`, then the 
     for s in map(Path, filter(None, [start] if start else [named or os.getcwd(), HERE])):
         for d in (s.expanduser().resolve(), *s.expanduser().resolve().parents):
             if _is_root(d): return d
-        if named: raise ValueError(f'DEEPSTRUCT_ROOT is {named}, no checkout of deepstruct; expected one, or no such variable')
+        if named: raise ValueError(f'DEEPSTRUCT_ROOT is {named}, which is no checkout of deepstruct')
 
 ROOT = find_root()
 
@@ -54,7 +54,7 @@ def data_dir() -> Path | None: # None where the variable is not set
     named = os.environ.get('DEEPSTRUCT_DATA')
     if not named: return None
     d = Path(named).expanduser()
-    if not d.is_dir(): raise ValueError(f'DEEPSTRUCT_DATA is {named}, which is no folder; expected the one that holds data sets')
+    if not d.is_dir(): raise ValueError(f'DEEPSTRUCT_DATA is {named}, no folder; expected the one that holds data sets')
     return d
 
 # %% ../nbs/foundations/01_places.ipynb #23c809ae

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..core import atomic, progress
 from ..data import IMAGES
 from ..networks import parameter_groups
-from ..training import belongs, fabric
+from ..training import belongs, fabric, read_checkpoint
 
 # %% ../../nbs/phase_collapse/05_at_scale.ipynb #68a5ce44
 MEAN, SD = torch.tensor([.485, .456, .406]).view(3, 1, 1), torch.tensor([.229, .224, .225]).view(3, 1, 1) # of ImageNet, used by the authors for CIFAR-10 too
@@ -112,8 +112,7 @@ def train_published(net:nn.Module, train:Dataset, test:Dataset,
     batches, tests = loader(train, True), loader(test, False)
     key, history, first = dict(epochs=epochs, every=every, lr=lr, momentum=momentum, decay=decay, batch=batch, images=len(train), seed=seed, of=belongs(net, [train_published, train]) if checkpoint else ''), dict(epoch=[], loss=[], errors=[]), 0
     checkpoint = Path(checkpoint) if checkpoint else None
-    if checkpoint and checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=on.device)
+    if checkpoint and checkpoint.exists() and (state := read_checkpoint(checkpoint, on.device)) is not None:
         if state['key'] != key: raise ValueError(f'{checkpoint} is the checkpoint of another run (data, code or settings); delete it or name another')
         net.load_state_dict(state['net']); optimizer.load_state_dict(state['optimizer'])
         first, history = state['epoch'], copy.deepcopy(state['history'])
