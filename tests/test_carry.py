@@ -105,7 +105,8 @@ def test_asks_for_commits_and_a_revision(home):
 def run(folder, **arrays):
     """What a run leaves, with one claim and one figure."""
     for k in ('cache/stages/__main__.s', 'out/claims', 'out/figures'): (folder / k).mkdir(parents=True)
-    (folder / 'out/claims/a.b.json').write_text(json.dumps(dict(got={'x': .1234567890123, 'nan': 'nan'}, null=1, spread=None)))
+    told = dict(got={'x': .1234567890123, 'nan': 'nan'}, null=1, spread=None)
+    (folder / 'out/claims/a.b.json').write_text(json.dumps(told))
     np.savez(folder / 'out/figures/a.f.npz', **arrays)
     return folder
 

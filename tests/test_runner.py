@@ -13,7 +13,6 @@ import pytest
 import toy as T
 
 import deepstruct
-from deepstruct.book import ledger as L
 from deepstruct.book import runner as R
 
 PLACE = '\n[[place]]\nid = "{}"\nname = "{}"\nshows = "A thing."\ncertainty = "V"\n'
