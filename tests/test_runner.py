@@ -371,7 +371,8 @@ def test_pages_that_do_not_reach_their_end(mini, capfd):
 
 def test_a_death_names_what_was_being_made(mini):
     die = 'import os, signal; os.kill(os.getpid(), signal.SIGKILL)'
-    page(mini, 'paper_m', "preset = 'laptop'", OWN, "claim('m.a', 1)", f"1\n{die}", "claim('m.c', 2)", "claim('m.b', 2)",
+    page(mini, 'paper_m', "preset = 'laptop'", OWN,
+         "claim('m.a', 1)", f"1\n{die}", "claim('m.c', 2)", "claim('m.b', 2)",
          folder='toys', toml=T.HEAD.replace('"toy"', '"m"') + row('m.a') + row('m.b') + row('m.c'))
     done, = R.run(['m.b'], 'smoke')
     assert 'cell 4 of paper_m (1), making m.b' in done['error'] and (mini / 'log').read_text() == 'm.a=1 '
