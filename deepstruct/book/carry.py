@@ -10,6 +10,7 @@ __all__ = ['TIMES', 'KINDS', 'LARGE', 'MAIN', 'tree_of', 'concerned', 'page_node
 import io, json, os, re, subprocess, sys, tempfile, threading, time
 from collections import defaultdict
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from . import keys, ledger
@@ -156,7 +157,7 @@ def _renamed(a, b): # arrays that have other names now: by content
 def carry(rev:str, # a revision of this checkout
           targets=(), # pages; default: all that are concerned
           record:bool=True, # write the stamps
-          say=print) -> int: # 0 where everything concerned was carried, 1 where something was not
+          say=partial(print, flush=True)) -> int: # 0 where everything concerned was carried, 1 where something was not
     "Compares REV with the tree as it is committed; ValueError where that cannot be asked."
     root = find_root()
     if root is None: raise ValueError('no checkout of deepstruct here; expected one with its history')
