@@ -1,7 +1,6 @@
 """The cache costs time and never a result: damage, files, places, state and checkpoints, each as a kind."""
 import enum
 import errno
-import functools
 import gzip
 import json
 import linecache
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import threading
 import types
-import warnings
 from collections import OrderedDict, defaultdict, namedtuple
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from PIL import Image
 from torch import nn
 
 from deepstruct import core, data, places, training
-from deepstruct.core import cached, generator, reads, stage_key
+from deepstruct.core import generator, stage_key
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -83,8 +81,10 @@ def flipped(where):
     return harm
 
 
-PLACES = {'the value': lambda b: b.index(b'\n') + 700, 'the first byte': lambda b: 0, 'the last byte': lambda b: len(b) - 1, 'the checksum': lambda b: b.index(b'sha256') + 12,
-          'the seconds': lambda b: b.index(b'seconds') + 10, 'the files': lambda b: b.index(b'files') + 1, 'the versions': lambda b: b.index(b'torch') + 9, 'the line': lambda b: b.index(b'\n')}
+PLACES = {'the value': lambda b: b.index(b'\n') + 700, 'the first byte': lambda b: 0,
+          'the last byte': lambda b: len(b) - 1, 'the checksum': lambda b: b.index(b'sha256') + 12,
+          'the seconds': lambda b: b.index(b'seconds') + 10, 'the files': lambda b: b.index(b'files') + 1,
+          'the versions': lambda b: b.index(b'torch') + 9, 'the line': lambda b: b.index(b'\n')}
 
 
 @pytest.mark.parametrize('where', PLACES)
@@ -93,7 +93,8 @@ def test_one_byte_is_another(cache, capsys, where):
     assert str(path) in said and 'is damaged' in said
 
 
-@pytest.mark.parametrize('content', [b'', b'\n', b'{}', b'{}\n', b'null\n', b'[]\nx', b'{"sha256": 1, "files": {}, "seconds": 0}\n', b'\xff\xfe\n\x00', b'PK\x03\x04'])
+@pytest.mark.parametrize('content', [b'', b'\n', b'{}', b'{}\n', b'null\n', b'[]\nx',
+                                     b'{"sha256": 1, "files": {}, "seconds": 0}\n', b'\xff\xfe\n\x00', b'PK\x03\x04'])
 def test_another_content(cache, capsys, content):
     said, path = damaged(cache, lambda p: p.write_bytes(content), capsys)
     assert str(path) in said
@@ -114,16 +115,21 @@ def test_a_deleted_entry(cache, capsys): assert damaged(cache, Path.unlink, caps
 
 
 # --- 29: what cannot be written
+def failing(error):
+    def f(*a, **k): raise error
+    return f
+
+
 def full(*a, **k): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), '/somewhere/.x.tmp')
 
 
 BROKEN = {
     'a full disk': lambda m: m.setattr(core, 'open', full, raising=False),
-    'a full disk under torch.save': lambda m: m.setattr(torch, 'save', lambda *a, **k: (_ for _ in ()).throw(RuntimeError('[enforce fail] unexpected pos 768 vs 662'))),
+    'a full disk under torch.save': lambda m: m.setattr(torch, 'save', failing(RuntimeError('unexpected pos 768'))),
     'a full disk at the end': lambda m: m.setattr(os, 'replace', full),
     'a full disk at the beginning': lambda m: m.setattr(Path, 'mkdir', full),
-    'a quota': lambda m: m.setattr(Path, 'touch', lambda *a, **k: (_ for _ in ()).throw(OSError(errno.EDQUOT, 'Disk quota exceeded'))),
-    'too little memory': lambda m: m.setattr(torch, 'save', lambda *a, **k: (_ for _ in ()).throw(MemoryError())),
+    'a quota': lambda m: m.setattr(Path, 'touch', failing(OSError(errno.EDQUOT, 'Disk quota exceeded'))),
+    'too little memory': lambda m: m.setattr(torch, 'save', failing(MemoryError())),
 }
 
 
@@ -168,10 +174,14 @@ class Int(int): pass
 def mine(): return torch.ones(2).as_subclass(Mine)
 
 
-RETURNED = [(np.float64(1.), "what stage returns is a numpy.float64"), (np.ones(2), 'numpy.ndarray'), ({1}, 'builtins.set'), (P(1, 2), 'test_cache.P'), (mine(), 'test_cache.Mine'),
-            (Num.A, 'test_cache.Num'), (Int(1), 'test_cache.Int'), (defaultdict(int), 'collections.defaultdict'), (range(2), 'builtins.range'), (iter([]), 'list_iterator'),
-            ({'a': [1, np.int64(1)]}, r"returns\['a'\]\[1\] is a numpy.int64"), ({'a': {'b': {2}}}, r"returns\['a'\]\['b'\] is a builtins.set"), ({np.str_('a'): 1}, 'a key of what stage returns'),
-            ((1, [2, (3, {4})]), r'returns\[1\]\[1\]\[1\]'), (Path('.'), 'PosixPath|WindowsPath'), (nn.Linear(1, 1), 'Linear'), (lambda: 1, 'function'), (torch.Size([1]), 'torch.Size')]
+RETURNED = [(np.float64(1.), "what stage returns is a numpy.float64"), (np.ones(2), 'numpy.ndarray'),
+            ({1}, 'builtins.set'), (P(1, 2), 'test_cache.P'), (mine(), 'test_cache.Mine'),
+            (Num.A, 'test_cache.Num'), (Int(1), 'test_cache.Int'), (defaultdict(int), 'collections.defaultdict'),
+            (range(2), 'builtins.range'), (iter([]), 'list_iterator'),
+            ({'a': [1, np.int64(1)]}, r"returns\['a'\]\[1\] is a numpy.int64"), ({'a': {'b': {2}}},
+                r"returns\['a'\]\['b'\] is a builtins.set"), ({np.str_('a'): 1}, 'a key of what stage returns'),
+            ((1, [2, (3, {4})]), r'returns\[1\]\[1\]\[1\]'), (Path('.'), 'PosixPath|WindowsPath'), (nn.Linear(1, 1),
+                'Linear'), (lambda: 1, 'function'), (torch.Size([1]), 'torch.Size')]
 
 
 @pytest.mark.parametrize('i', range(len(RETURNED)))
@@ -183,8 +193,10 @@ def test_what_cannot_be_stored_is_said_at_the_first_call(cache, i):
     assert '\n' not in str(e.value) and not list(cache.rglob('*.pt'))
 
 
-KEPT = [1, -1, 2**80, 0., float('inf'), 1j, True, None, '', 'é\ud800', b'\0', [], (), {}, (1, [2, {'a': (3,)}]), {1: 2, (1, 'a'): 3, None: 4}, torch.ones(2), torch.ones(2, dtype=torch.bfloat16),
-        torch.zeros(0, 3), torch.tensor(1), torch.arange(6).view(2, 3).T, torch.tensor([1 + 1j]).conj(), nn.Parameter(torch.ones(1)), OrderedDict(a=1), nn.Linear(1, 1).state_dict()]
+KEPT = [1, -1, 2**80, 0., float('inf'), 1j, True, None, '', 'é\ud800', b'\0', [], (), {}, (1, [2, {'a': (3,)}]),
+        {1: 2, (1, 'a'): 3, None: 4}, torch.ones(2), torch.ones(2, dtype=torch.bfloat16),
+        torch.zeros(0, 3), torch.tensor(1), torch.arange(6).view(2, 3).T, torch.tensor([1 + 1j]).conj(),
+        nn.Parameter(torch.ones(1)), OrderedDict(a=1), nn.Linear(1, 1).state_dict()]
 
 
 def same(a, b):
@@ -206,14 +218,16 @@ def test_what_is_stored_comes_back(cache, i):
 def test_two_modules(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     for name, k in (('site_a', 1), ('site_b', -7)):
-        (tmp_path / f'{name}.py').write_text(f'from deepstruct.core import cached\n@cached\ndef statistic(n): return {k}. * n\n')
+        source = f'from deepstruct.core import cached\n@cached\ndef statistic(n): return {k}. * n\n'
+        (tmp_path / f'{name}.py').write_text(source)
     import site_a
     import site_b
     assert (site_a.statistic(3), site_b.statistic(3)) == (3., -21.)
 
 
 def test_two_functions_of_one_name():
-    page = cell(HEAD + 'def a():\n @cached\n def f(n): return n + 1\n return f\ndef b():\n @cached\n def f(n): return n + 2\n return f\nclass A:\n @cached\n def f(n): return n + 3\n'
+    page = cell(HEAD + 'def a():\n @cached\n def f(n): return n + 1\n return f\ndef b():\n @cached\n'
+                       ' def f(n): return n + 2\n return f\nclass A:\n @cached\n def f(n): return n + 3\n'
                 'class B:\n @cached\n def f(n): return n + 4\n@cached\ndef f(n): return n + 5')
     for _ in range(2): assert [page.a()(1), page.b()(1), page.A.f(1), page.B.f(1), page.f(1)] == [2, 3, 4, 5, 6]
 
@@ -224,8 +238,10 @@ def test_two_cells_of_one_name():
 
 
 def test_globals_and_closures():
-    page = cell(HEAD + 'import torch\nN, W, T = 2., torch.ones(2), {"a": [1]}\n@cached\ndef by_number(n): return n * N\n@cached\ndef by_tensor(n): return float((n * W).sum())\n'
-                '@cached\ndef by_table(n): return n * T["a"][0]\ndef made(k):\n @cached\n def f(n): return n * k\n return f')
+    page = cell(HEAD + 'import torch\nN, W, T = 2., torch.ones(2), {"a": [1]}\n@cached\n'
+                       'def by_number(n): return n * N\n@cached\ndef by_tensor(n): return float((n * W).sum())\n'
+                '@cached\ndef by_table(n): return n * T["a"][0]\ndef made(k):\n @cached\n def f(n): return n * k\n'
+                ' return f')
     assert (page.by_number(3), page.by_tensor(3), page.by_table(3), page.made(2)(3)) == (6., 6., 3, 6)
     space = page.by_number.__stage__.__globals__
     space['N'] = 5.
@@ -238,7 +254,8 @@ def test_arguments():
     page = cell(HEAD + '@cached\ndef stage(a, b=2, *c, d=4, **e):\n probe.ran()\n return repr((a, b, c, d, e))')
     for _ in range(2): assert page.stage(1) == page.stage(a=1) == page.stage(1, 2) == page.stage(1, b=2, d=4)
     assert len(page.runs) == 1
-    assert len({page.stage(1), page.stage(1.), page.stage(1, 3), page.stage(1, 2, 3), page.stage(1, d=3), page.stage(1, x=3), page.stage(True)}) == 7
+    assert len({page.stage(1), page.stage(1.), page.stage(1, 3), page.stage(1, 2, 3), page.stage(1, d=3), page.stage(1,
+        x=3), page.stage(True)}) == 7
     with pytest.raises(TypeError): page.stage()
 
 
@@ -256,16 +273,29 @@ def raw(p, k): p.write_bytes(np.full(4, k, np.float32).tobytes())
 
 
 READERS = {
-    'open': ('with open(path) as f: return f.read()', '', text), 'pathlib': ('return path.read_text()', '', text), 'os.open': ('f = os.open(path, os.O_RDONLY); x = os.read(f, 9); os.close(f); return x', '', text),
-    'bytes as a path': ('return open(os.fsencode(path)).read()', '', text), 'np.load': ('return float(np.load(path).sum())', 'import numpy as np\n', npy), 'np.load, mapped': ('return float(np.load(path, mmap_mode="r").sum())', 'import numpy as np\n', npy),
-    'np.memmap': ('return float(np.memmap(path, np.float32).sum())', 'import numpy as np\n', raw), 'np.fromfile': ('return float(np.fromfile(path, np.float32).sum())', 'import numpy as np\n', raw),
-    'np.loadtxt': ('return float(np.loadtxt(path).sum())', 'import numpy as np\n', text), 'PIL': ('with Image.open(path) as im: return int(np.asarray(im).sum())', 'import numpy as np\nfrom PIL import Image\n', png),
-    'torch.load': ('return torch.load(path, weights_only=True)', 'import torch\n', pt), 'gzip': ('with gzip.open(path) as f: return f.read()', 'import gzip\n', gz),
-    'a helper': ('return load(path)', 'def load(p): return p.read_text()\n', text), 'an inner stage': ('return inner(path)', '@cached\ndef inner(p): return p.read_text()\n', text),
-    'a thread': ('out = []\n t = threading.Thread(target=lambda: out.append(path.read_text()))\n t.start(); t.join()\n return out', 'import threading\n', text),
-    'a pool': ('with ThreadPoolExecutor(2) as pool: return list(pool.map(lambda p: p.read_text(), [path, path]))', 'from concurrent.futures import ThreadPoolExecutor\n', text),
-    'a pool of stages': ('with ThreadPoolExecutor(2) as pool: return list(pool.map(inner, [path]))', 'from concurrent.futures import ThreadPoolExecutor\n@cached\ndef inner(p): return p.read_text()\n', text),
-    'told': ('reads(path)\n return path.stat().st_size', 'from deepstruct.core import reads\n', text), 'read and write': ('with open(path, "r+") as f: return f.read()', '', text),
+    'open': ('with open(path) as f: return f.read()', '', text), 'pathlib': ('return path.read_text()', '', text),
+    'os.open': ('f = os.open(path, os.O_RDONLY); x = os.read(f, 9); os.close(f); return x', '', text),
+    'bytes as a path': ('return open(os.fsencode(path)).read()', '', text),
+    'np.load': ('return float(np.load(path).sum())', 'import numpy as np\n', npy),
+    'np.load, mapped': ('return float(np.load(path, mmap_mode="r").sum())', 'import numpy as np\n', npy),
+    'np.memmap': ('return float(np.memmap(path, np.float32).sum())', 'import numpy as np\n', raw),
+    'np.fromfile': ('return float(np.fromfile(path, np.float32).sum())', 'import numpy as np\n', raw),
+    'np.loadtxt': ('return float(np.loadtxt(path).sum())', 'import numpy as np\n', text),
+    'PIL': ('with Image.open(path) as im: return int(np.asarray(im).sum())',
+            'import numpy as np\nfrom PIL import Image\n', png),
+    'torch.load': ('return torch.load(path, weights_only=True)', 'import torch\n', pt),
+    'gzip': ('with gzip.open(path) as f: return f.read()', 'import gzip\n', gz),
+    'a helper': ('return load(path)', 'def load(p): return p.read_text()\n', text),
+    'an inner stage': ('return inner(path)', '@cached\ndef inner(p): return p.read_text()\n', text),
+    'a thread': ('out = []\n t = threading.Thread(target=lambda: out.append(path.read_text()))\n t.start(); t.join()\n'
+                 ' return out', 'import threading\n', text),
+    'a pool': ('with ThreadPoolExecutor(2) as pool: return list(pool.map(lambda p: p.read_text(), [path, path]))',
+               'from concurrent.futures import ThreadPoolExecutor\n', text),
+    'a pool of stages': ('with ThreadPoolExecutor(2) as pool: return list(pool.map(inner, [path]))',
+                         'from concurrent.futures import ThreadPoolExecutor\n'
+                         '@cached\ndef inner(p): return p.read_text()\n', text),
+    'told': ('reads(path)\n return path.stat().st_size', 'from deepstruct.core import reads\n', text),
+    'read and write': ('with open(path, "r+") as f: return f.read()', '', text),
 }
 
 
@@ -284,7 +314,8 @@ def test_a_file_that_is_read(tmp_path, how):
     write(path, 4)
     moved_on(path)
     second = page.stage(path)
-    assert len(page.runs) == 2 and (how == 'told' or not same(first, second)) and same(second, page.stage(path)) and len(page.runs) == 2
+    assert len(page.runs) == 2 and (how == 'told' or not same(first, second)) and same(second,
+        page.stage(path)) and len(page.runs) == 2
     write(path, 3) # the old content again: one entry a key, so it is computed, and right
     moved_on(path)
     assert same(first, page.stage(path))
@@ -297,8 +328,11 @@ def test_a_file_that_is_read(tmp_path, how):
     assert len(page.runs) == n + 1
 
 
-LISTS = {'iterdir': 'sorted(p.name for p in path.iterdir())', 'glob': 'sorted(p.name for p in path.glob("*.t"))', 'rglob': 'sorted(p.name for p in path.rglob("*"))', 'os.listdir': 'sorted(os.listdir(path))',
-         'os.scandir': 'sorted(e.name for e in os.scandir(path))', 'os.walk': 'sorted(f for _, _, fs in os.walk(path) for f in fs)', 'all read': '[p.read_text() for p in sorted(path.glob("*.t"))]'}
+LISTS = {'iterdir': 'sorted(p.name for p in path.iterdir())', 'glob': 'sorted(p.name for p in path.glob("*.t"))',
+         'rglob': 'sorted(p.name for p in path.rglob("*"))', 'os.listdir': 'sorted(os.listdir(path))',
+         'os.scandir': 'sorted(e.name for e in os.scandir(path))',
+         'os.walk': 'sorted(f for _, _, fs in os.walk(path) for f in fs)',
+         'all read': '[p.read_text() for p in sorted(path.glob("*.t"))]'}
 
 
 @pytest.mark.parametrize('how', LISTS)
@@ -323,7 +357,8 @@ def test_a_folder_that_is_listed(tmp_path, how):
 
 def test_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page = cell(HEAD + '@cached\ndef stage(n): probe.ran(); return sorted(os.listdir()), sorted(e.name for e in os.scandir())')
+    page = cell(HEAD + '@cached\ndef stage(n): probe.ran(); return sorted(os.listdir()), sorted(e.name for e in '
+                       'os.scandir())')
     page.stage(1)
     (tmp_path / 'more').touch()
     assert 'more' in page.stage(1)[0] and len(page.runs) == 2
@@ -356,7 +391,8 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, capsys):
 
 
 def test_what_a_stage_writes_itself_is_no_input(tmp_path):
-    page = reader('(path / "log").write_text("a"); x = (path / "log").read_text(); (path / "log").unlink(); (path / "kept").write_text("b"); return (path / "kept").read_text()')
+    page = reader('(path / "log").write_text("a"); x = (path / "log").read_text(); (path / "log").unlink(); (path / '
+                  '"kept").write_text("b"); return (path / "kept").read_text()')
     for _ in range(3): assert page.stage(tmp_path) == 'b'
     assert len(page.runs) == 1
 
@@ -374,11 +410,14 @@ def test_a_stage_that_is_served_tells_the_outer_one(tmp_path):
 # --- $DEEPSTRUCT_DATA
 def images(folder, n, k=100):
     folder.mkdir(parents=True)
-    for i in range(n): Image.fromarray(np.random.default_rng((k, i)).integers(0, 255, (24, 24), dtype=np.uint8)).save(folder / f'{i}.png')
+    for i in range(n): Image.fromarray(np.random.default_rng((k, i)).integers(0, 255, (24, 24),
+        dtype=np.uint8)).save(folder / f'{i}.png')
     return folder
 
 
-PHOTOS = HEAD + 'from deepstruct.data import photo_patches\nfrom deepstruct.core import generator\n@cached\ndef stage(n):\n probe.ran()\n x, _, s = photo_patches(8, n, 2, generator("p"))\n return x, s'
+PHOTOS = HEAD + ('from deepstruct.data import photo_patches\nfrom deepstruct.core import generator\n'
+                 '@cached\ndef stage(n):\n probe.ran()\n'
+                 ' x, _, s = photo_patches(8, n, 2, generator("p"))\n return x, s')
 
 
 def test_data_set_unset_moved_and_changed(tmp_path, monkeypatch):
@@ -423,7 +462,8 @@ def test_a_mistyped_data_folder_loses_no_value(tmp_path, monkeypatch, capsys):
 # --- 27: looking makes nothing
 def test_looking_makes_no_folder(cache, monkeypatch):
     assert data.where('berkeley') is None or data.where('berkeley').exists()
-    data.list_data(), places.cache_dir(), places.out_dir('smoke'), places.data_dir(), places.find_root(), data.photo_patches(8, 2, 2)
+    data.list_data(), data.photo_patches(8, 2, 2)
+    places.cache_dir(), places.out_dir('smoke'), places.data_dir(), places.find_root()
     monkeypatch.setenv('DEEPSTRUCT_OUT', str(cache.parent / 'out'))
     places.out_dir()
     assert not cache.exists() and not (cache.parent / 'out').exists()
@@ -432,21 +472,26 @@ def test_looking_makes_no_folder(cache, monkeypatch):
 def test_looking_where_nothing_can_be_made(tmp_path, monkeypatch):
     (tmp_path / 'file').touch()
     monkeypatch.setenv('DEEPSTRUCT_CACHE', str(tmp_path / 'file/cache'))
-    assert data.photo_patches(8, 2, 2)[2] in ('embedded photographs', 'Berkeley photographs') and len(data.list_data()) > 3
+    assert data.photo_patches(8, 2, 2)[2] in ('embedded photographs',
+                                              'Berkeley photographs') and len(data.list_data()) > 3
 
 
 def child(code, cwd=None, **env):
-    kept = {k: v for k, v in os.environ.items() if not k.startswith('DEEPSTRUCT_') and k not in ('HOME', *[n for n, v in env.items() if v is None])}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith('DEEPSTRUCT_') and k not in ('HOME',
+        *[n for n, v in env.items() if v is None])}
     env = kept | {k: str(v) for k, v in env.items() if v is not None}
     return subprocess.run([sys.executable, '-c', code], cwd=cwd, env=env, capture_output=True, text=True)
 
 
 def test_without_a_home(tmp_path):
     """No $HOME and no entry for the user: the cache lies among temporary files."""
-    code = ('import pwd, os\ndef nobody(*a): raise KeyError("uid")\npwd.getpwuid = pwd.getpwnam = nobody\nfrom deepstruct import places\nplaces.ROOT = None\n'
-            'print(places.cache_dir())\nos.environ["DEEPSTRUCT_CACHE"] = "c"\nprint(places.cache_dir(), places.out_dir(), places.data_dir())')
+    code = ('import pwd, os\ndef nobody(*a): raise KeyError("uid")\npwd.getpwuid = pwd.getpwnam = nobody\n'
+            'from deepstruct import places\nplaces.ROOT = None\n'
+            'print(places.cache_dir())\nos.environ["DEEPSTRUCT_CACHE"] = "c"\n'
+            'print(places.cache_dir(), places.out_dir(), places.data_dir())')
     r = child(code, cwd=tmp_path, TMPDIR=tmp_path, PYTHONPATH=ROOT)
-    assert r.returncode == 0 and r.stdout.split() == [str(tmp_path / 'deepstruct-cache'), 'c', str(tmp_path / 'out/laptop'), 'None'], r
+    assert r.returncode == 0 and r.stdout.split() == [str(tmp_path / 'deepstruct-cache'), 'c',
+                                                      str(tmp_path / 'out/laptop'), 'None'], r
 
 
 def test_a_long_folder_for_temporary_files(tmp_path):
@@ -459,7 +504,8 @@ def test_a_long_folder_for_temporary_files(tmp_path):
 
 def test_numba_on_a_read_only_installation(tmp_path):
     """The variable is set before numba is imported, and only where the package cannot be written."""
-    code = ('import os\nreal = os.access\nos.access = lambda p, m, **k: False if str(p).endswith("deepstruct") and m == os.W_OK else real(p, m, **k)\n'
+    code = ('import os\nreal = os.access\nos.access = lambda p, m, **k: False if str(p).endswith("deepstruct") and m '
+            '== os.W_OK else real(p, m, **k)\n'
             'import deepstruct.places\nprint(os.environ["NUMBA_CACHE_DIR"])')
     r = child(code, cwd=tmp_path, TMPDIR=tmp_path, PYTHONPATH=ROOT, NUMBA_CACHE_DIR=None)
     assert r.stdout.strip() == str(tmp_path / 'deepstruct-numba'), r
@@ -467,8 +513,11 @@ def test_numba_on_a_read_only_installation(tmp_path):
     assert r.stdout.strip() == str(tmp_path / 'mine')
 
 
-@pytest.mark.parametrize('text, found', [('[DEFAULT]\nlib_name = deepstruct\n', True), ('[DEFAULT]\nlib_name=deepstruct', True), ('[DEFAULT]\nlib_name = other\n', False),
-                                         ('[DEFAULT]\nlib_name = deepstruct2\n', False), ('', False), ('[DEFAULT]\n# lib_name = deepstruct\n', False)])
+@pytest.mark.parametrize('text, found', [('[DEFAULT]\nlib_name = deepstruct\n', True),
+                                         ('[DEFAULT]\nlib_name=deepstruct', True), ('[DEFAULT]\nlib_name = other\n',
+    False),
+                                         ('[DEFAULT]\nlib_name = deepstruct2\n', False), ('', False),
+                                         ('[DEFAULT]\n# lib_name = deepstruct\n', False)])
 def test_a_root_proves_that_it_is_this_projects(tmp_path, text, found, monkeypatch):
     (tmp_path / 'a/nbs/b').mkdir(parents=True)
     (tmp_path / 'a/settings.ini').write_text(text)
@@ -500,7 +549,8 @@ def test_the_mode_of_a_file_that_is_there(tmp_path, mode):
 def test_links_are_followed(tmp_path):
     (tmp_path / 'far').mkdir()
     (tmp_path / 'far/target').write_text('old')
-    (tmp_path / 'link').symlink_to('far/target'), (tmp_path / 'twice').symlink_to('link'), (tmp_path / 'to nothing').symlink_to('far/new'), (tmp_path / 'folder').symlink_to('far')
+    links = {'link': 'far/target', 'twice': 'link', 'to nothing': 'far/new', 'folder': 'far'}
+    for name, to in links.items(): (tmp_path / name).symlink_to(to)
     for name, there in (('link', 'target'), ('twice', 'target'), ('to nothing', 'new'), ('folder/other', 'other')):
         with places.atomic(tmp_path / name) as p: p.write_text(name)
         assert (tmp_path / 'far' / there).read_text() == name and (tmp_path / name.split('/')[0]).is_symlink()
@@ -521,11 +571,13 @@ def test_a_long_name(tmp_path):
 
 # --- DEEPSTRUCT_FORCE
 def test_force(monkeypatch):
-    page = cell(HEAD + '@cached\ndef inner(n): probe.ran("inner"); return n\n@cached\ndef outer(n): probe.ran("outer"); return inner(n) + inner(n)')
+    page = cell(HEAD + '@cached\ndef inner(n): probe.ran("inner"); return n\n@cached\n'
+                       'def outer(n): probe.ran("outer"); return inner(n) + inner(n)')
     page.outer(1)
     assert page.runs == [('outer',), ('inner',)]
     monkeypatch.setenv('DEEPSTRUCT_FORCE', '1')
-    page = cell(HEAD + '@cached\ndef inner(n): probe.ran("inner"); return n\n@cached\ndef outer(n): probe.ran("outer"); return inner(n) + inner(n)')
+    page = cell(HEAD + '@cached\ndef inner(n): probe.ran("inner"); return n\n@cached\n'
+                       'def outer(n): probe.ran("outer"); return inner(n) + inner(n)')
     for _ in range(3): assert page.outer(1) == 2
     assert page.runs == [('outer',), ('inner',)], 'once in a process'
 
@@ -561,7 +613,8 @@ def test_states_after_an_error():
 
 
 def test_states_of_nested_stages():
-    source = HEAD + 'import torch\n@cached\ndef inner(n): return float(torch.rand(1))\n@cached\ndef outer(n): return [float(torch.rand(1)), inner(n), float(torch.rand(1))]'
+    source = HEAD + ('import torch\n@cached\ndef inner(n): return float(torch.rand(1))\n'
+                     '@cached\ndef outer(n): return [float(torch.rand(1)), inner(n), float(torch.rand(1))]')
     page = cell(source)
     page.inner(1)
     warm = page.outer(1)
@@ -571,8 +624,10 @@ def test_states_of_nested_stages():
 
 
 # --- 21: words of a generator
-SAME = [(1, np.int64(1)), (1, np.uint8(1)), (1., np.float64(1)), ('a', np.str_('a')), (True, np.bool_(True)), ([1, 2], [np.int32(1), np.int16(2)]), ((1,), (np.int64(1),)), ({'a': 1}, {np.str_('a'): np.int64(1)}),
-        (b'a', np.bytes_(b'a')), (.5, np.float32(.5)), (P(1, 2), (np.int64(1), 2)), (1j, np.complex128(1j)), (OrderedDict(a=1), {'a': 1})]
+SAME = [(1, np.int64(1)), (1, np.uint8(1)), (1., np.float64(1)), ('a', np.str_('a')), (True, np.bool_(True)),
+        ([1, 2], [np.int32(1), np.int16(2)]), ((1,), (np.int64(1),)), ({'a': 1}, {np.str_('a'): np.int64(1)}),
+        (b'a', np.bytes_(b'a')), (.5, np.float32(.5)), (P(1, 2), (np.int64(1), 2)), (1j, np.complex128(1j)),
+        (OrderedDict(a=1), {'a': 1})]
 
 
 @pytest.mark.parametrize('i', range(len(SAME)))
@@ -582,11 +637,14 @@ def test_equal_words_are_one_stream(i):
 
 
 def test_other_words_are_other_streams():
-    words = [(), (1,), (2,), ('1',), (1.,), (1, 2), ((1, 2),), ([1, 2],), (12,), ('ab',), ('a', 'b'), ({'a': 1},), (None,), (1j,), (b'a',), ('a',), (-1,), (1e-300,), (float('nan'),), ('é',)]
-    assert len({generator(*w).initial_seed() for w in words}) == len(words) and all(0 <= generator(*w).initial_seed() < 2**63 for w in words)
+    words = [(), (1,), (2,), ('1',), (1.,), (1, 2), ((1, 2),), ([1, 2],), (12,), ('ab',), ('a', 'b'), ({'a': 1},),
+             (None,), (1j,), (b'a',), ('a',), (-1,), (1e-300,), (float('nan'),), ('é',)]
+    assert len({generator(*w).initial_seed() for w
+                in words}) == len(words) and all(0 <= generator(*w).initial_seed() < 2**63 for w in words)
 
 
-@pytest.mark.parametrize('word', [torch.zeros(9000), np.zeros(3), np.datetime64('2020'), {1, 2}, object(), iter([]), [np.zeros(1)], {'a': torch.ones(1)}, Path('.')])
+@pytest.mark.parametrize('word', [torch.zeros(9000), np.zeros(3), np.datetime64('2020'), {1, 2}, object(), iter([]),
+                                  [np.zeros(1)], {'a': torch.ones(1)}, Path('.')])
 def test_words_without_a_stable_text(word):
     with pytest.raises(ValueError, match='is no word'): generator('x', word)
 
@@ -620,9 +678,13 @@ class Tanh(nn.Linear):
 
 
 REFUSED = {
-    'another loss': dict(loss=absolute), 'other data': dict(loss=other_data), 'more steps': dict(steps=31), 'another rate': dict(lr=.06), 'another warm-up': dict(warmup=2), 'another average': dict(average=.5),
-    'another clip': dict(clip=2.), 'other entries': dict(every=5), 'another optimizer': dict(optimizer=lambda p: torch.optim.SGD(p, lr=.1)), 'another seed': dict(generator=torch.Generator().manual_seed(1)),
-    'another network': dict(net=line(False)), 'another class': dict(net=Tanh(2, 1)), 'another wrapper': dict(net=nn.Sequential(line())), 'words': dict(words='a name'),
+    'another loss': dict(loss=absolute), 'other data': dict(loss=other_data), 'more steps': dict(steps=31),
+    'another rate': dict(lr=.06), 'another warm-up': dict(warmup=2), 'another average': dict(average=.5),
+    'another clip': dict(clip=2.), 'other entries': dict(every=5),
+    'another optimizer': dict(optimizer=lambda p: torch.optim.SGD(p, lr=.1)),
+    'another seed': dict(generator=torch.Generator().manual_seed(1)),
+    'another network': dict(net=line(False)), 'another class': dict(net=Tanh(2, 1)),
+    'another wrapper': dict(net=nn.Sequential(line())), 'words': dict(words='a name'),
 }
 
 
@@ -665,7 +727,8 @@ def test_a_file_that_is_no_checkpoint(tmp_path):
         with pytest.raises(ValueError, match='another run'): fit(tmp_path / 'c')
 
 
-HARM = {'cut short': lambda p: os.truncate(p, 300), 'empty': lambda p: os.truncate(p, 0), 'text': lambda p: p.write_text('x' * 99), 'a pickle': lambda p: p.write_bytes(__import__('pickle').dumps([1])),
+HARM = {'cut short': lambda p: os.truncate(p, 300), 'empty': lambda p: os.truncate(p, 0),
+        'text': lambda p: p.write_text('x' * 99), 'a pickle': lambda p: p.write_bytes(__import__('pickle').dumps([1])),
         **{f'byte {i} of 16': lambda p, i=i: flipped(lambda b: len(b) * i // 16)(p) for i in range(1, 16)}}
 
 
@@ -701,12 +764,16 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, at, average):
 
 def test_a_checkpoint_within_a_stage():
     """It belongs to the stage: other arguments, other checkpoint; and a killed stage goes on."""
-    source = HEAD + ('import torch\nfrom torch import nn\nfrom deepstruct import training\nfrom deepstruct.core import cache_dir, stage_key\nSTOP = False\n@cached\ndef stage(k):\n torch.manual_seed(0)\n net, x = nn.Linear(1, 1), torch.ones(4, 1)\n'
+    source = HEAD + ('import torch\nfrom torch import nn\nfrom deepstruct import training\n'
+                     'from deepstruct.core import cache_dir, stage_key\nSTOP = False\n@cached\ndef stage(k):\n'
+                     ' torch.manual_seed(0)\n net, x = nn.Linear(1, 1), torch.ones(4, 1)\n'
                      ' def loss(f, g):\n  probe.ran()\n  return (f(x) - k).square().mean()\n'
-                     ' training.fit(net, loss, 20, lr=.1, warmup=1, average=0., every=5, checkpoint=cache_dir() / "training" / stage_key())\n return net.weight.detach()')
+                     ' training.fit(net, loss, 20, lr=.1, warmup=1, average=0., every=5, checkpoint=cache_dir() / '
+                     '"training" / stage_key())\n return net.weight.detach()')
     page = cell(source)
     a, b = page.stage(1.), page.stage(-3.)
-    assert len(page.runs) == 40 and not torch.equal(a, b) and len(list((places.cache_dir() / 'training').iterdir())) == 2
+    assert len(page.runs) == 40 and not torch.equal(a,
+                                                    b) and len(list((places.cache_dir() / 'training').iterdir())) == 2
     for p in (places.cache_dir() / 'stages').rglob('*.pt'): p.unlink()
     assert torch.equal(page.stage(1.), a) and len(page.runs) == 40, 'taken up at its end'
 
@@ -716,12 +783,14 @@ def test_the_record(cache):
     page = cell(VALUE)
     page.stage(1)
     facts = json.loads(entry(cache).read_bytes().partition(b'\n')[0])
-    assert set(facts) == {'sha256', 'files', 'seconds', 'versions', 'device'} and set(facts['versions']) == {'python', 'torch', 'numpy'} and facts['seconds'] >= 0 and facts['files'] == {}
+    assert set(facts) == {'sha256', 'files', 'seconds', 'versions', 'device'} and set(facts['versions']) == {'python',
+        'torch', 'numpy'} and facts['seconds'] >= 0 and facts['files'] == {}
     assert entry(cache).parent.name == '__main__.stage'
 
 
 def test_seconds_are_those_from_nothing():
-    page = cell(HEAD + 'import time\n@cached\ndef inner(n): time.sleep(.2); return n\n@cached\ndef outer(n): return inner(n)')
+    page = cell(HEAD + 'import time\n@cached\ndef inner(n): time.sleep(.2); return n\n@cached\n'
+                       'def outer(n): return inner(n)')
     page.inner(1)
     core.spent()
     page.inner(1)

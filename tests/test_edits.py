@@ -1,6 +1,6 @@
-"""In a copy of the package one function is edited, and of every row of every page it is asked whether its key changes: exactly where a plain
-reading of the code says so. That reading (`Oracle`) shares nothing with the engine: scopes are Python's own `symtable`, code without
-annotations is written out by `ast.unparse`, and what a statement leads to is looked up by name.
+"""In a copy of the package one function is edited, and of every row of every page it is asked whether its key changes:
+exactly where a plain reading of the code says so. That reading (`Oracle`) shares nothing with the engine: scopes are
+Python's own `symtable`, code without annotations is written out by `ast.unparse`, names are looked up.
 """
 import ast
 import builtins
@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import symtable
-import sys
 from pathlib import Path
 
 import pytest
@@ -57,7 +56,8 @@ def globals_of(text):
         table = todo.pop()
         todo += table.get_children()
         for s in table.get_symbols():
-            if s.is_referenced() and (table.get_type() == 'module' or s.is_global() or s.is_declared_global()): out.add(s.get_name())
+            if s.is_referenced() and (table.get_type() == 'module' or s.is_global()
+                                      or s.is_declared_global()): out.add(s.get_name())
             if s.is_declared_global(): out.add(s.get_name())
     return out - set(dir(builtins)) | {n for n in out if n in ('eval', 'exec')}
 
@@ -72,7 +72,8 @@ class Oracle:
 
     def imported(self, module, n, package):
         home = module.split('.') + ['x'] * package
-        if isinstance(n, ast.Import): return {a.asname or a.name.split('.')[0]: a.name if a.asname else a.name.split('.')[0] for a in n.names}
+        if isinstance(n, ast.Import): return {a.asname or a.name.split('.')[0]: a.name if a.asname
+                                              else a.name.split('.')[0] for a in n.names}
         base = '.'.join([*(home[:-n.level] if n.level else []), *([n.module] if n.module else [])])
         return {a.asname or a.name: f'{base}.{a.name}' for a in n.names}
 
@@ -81,14 +82,16 @@ class Oracle:
         for i, s in enumerate(ast.parse(text).body):
             for n in ast.walk(s):
                 if isinstance(n, (ast.Import, ast.ImportFrom)): imports |= self.imported(module, n, package)
-            if isinstance(s, (ast.Import, ast.ImportFrom)) or isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant): continue
+            if isinstance(s, (ast.Import, ast.ImportFrom)) or isinstance(s, ast.Expr) and isinstance(s.value,
+                ast.Constant): continue
             at = f'{module}:{i}'
             self.statements[at] = ast.unparse(ast.fix_missing_locations(Bare().visit(ast.parse(ast.unparse(s)))))
             if isinstance(s, (ast.FunctionDef, ast.ClassDef)): bound = {s.name}
             else: # what it binds, and the roots of what it changes
                 bound = {n.id for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
                 for n in ast.walk(s):
-                    if isinstance(n, (ast.Attribute, ast.Subscript)) and isinstance(n.ctx, ast.Store) or isinstance(n, ast.Expr):
+                    if isinstance(n, (ast.Attribute, ast.Subscript)) and isinstance(n.ctx, ast.Store) or isinstance(n,
+                        ast.Expr):
                         root = re.match(r'\w+(?=[.\[])', ast.unparse(n))
                         if root and root[0] not in imports: bound.add(root[0])
             for b in bound: names.setdefault(b, set()).add(at)
@@ -103,7 +106,8 @@ class Oracle:
             if module not in self.names: continue
             if k == len(parts): return {s for v in self.names[module].values() for s in v} | self.effects[module]
             if parts[k] in self.names[module]: return self.names[module][parts[k]] | self.effects[module]
-            if parts[k] in self.imports[module]: return self.found('.'.join([self.imports[module][parts[k]], *parts[k + 1:]]))
+            if parts[k] in self.imports[module]: return self.found('.'.join([self.imports[module][parts[k]],
+                *parts[k + 1:]]))
             return {s for v in self.names[module].values() for s in v}
         return set()
 
@@ -138,12 +142,14 @@ class Oracle:
         out, imports, seen = {}, {}, set()
         for source in cells(path):
             self.reached(self.leads('', source, imports), seen)
-            for m in re.finditer(r"\b(?:claim|figure)\(\s*['\"]([^'\"]+)['\"]", source): out[m[1]] = {self.label(s) for s in seen} & self.defs
+            for m in re.finditer(r"\b(?:claim|figure)\(\s*['\"]([^'\"]+)['\"]", source): out[m[1]] = {self.label(s)
+                for s in seen} & self.defs
         return out
 
     @property
     def defs(self):
-        return {self.label(s) for s, text in self.statements.items() if re.match(r'(@.*\n)*(async def|def|class)\b', text) and not MACHINERY.match(self.label(s))}
+        return {self.label(s) for s, text in self.statements.items() if re.match(r'(@.*\n)*(async def|def|class)\b',
+            text) and not MACHINERY.match(self.label(s))}
 
     def label(self, at):
         module = at.split(':')[0]
@@ -152,7 +158,8 @@ class Oracle:
 
 def cells(path):
     """Code of a page, without magics."""
-    return [re.sub(r'^[%!].*$', '', ''.join(c['source']), flags=re.M) for c in json.loads(path.read_text())['cells'] if c['cell_type'] == 'code']
+    return [re.sub(r'^[%!].*$', '', ''.join(c['source']), flags=re.M) for c in json.loads(path.read_text())['cells']
+            if c['cell_type'] == 'code']
 
 
 @pytest.fixture(scope='module')
@@ -186,15 +193,18 @@ def test_what_a_row_reaches(path, oracle, reading):
 
 
 # --- edits
-STAGES = sorted((m, s.name) for m, s in ((p, s) for p in (ROOT / 'deepstruct').rglob('*.py') for s in ast.parse(p.read_text()).body)
+STAGES = sorted((m, s.name) for m, s in ((p, s) for p in (ROOT / 'deepstruct').rglob('*.py') for s
+                                         in ast.parse(p.read_text()).body)
                 if isinstance(s, ast.FunctionDef) and any(ast.unparse(d) == 'cached' for d in s.decorator_list))
-STAGES = [('.'.join(('deepstruct', *p.relative_to(ROOT / 'deepstruct').with_suffix('').parts)), name) for p, name in STAGES]
+STAGES = [('.'.join(('deepstruct', *p.relative_to(ROOT / 'deepstruct').with_suffix('').parts)), name) for p,
+          name in STAGES]
 
 
 @pytest.fixture
 def copy(tmp_path):
     """The package, to be edited."""
-    return Path(shutil.copytree(ROOT / 'deepstruct', tmp_path / 'deepstruct', ignore=shutil.ignore_patterns('__pycache__', '*.nb?')))
+    return Path(shutil.copytree(ROOT / 'deepstruct', tmp_path / 'deepstruct',
+                                ignore=shutil.ignore_patterns('__pycache__', '*.nb?')))
 
 
 def keys_of(folder, pages=PAGES):
@@ -217,17 +227,18 @@ def changed(folder, before):
 
 
 def edited(path, name):
-    """One statement more in a function, or in a method of a class; the file is written anew by ast.unparse, in another layout."""
+    """One statement more in a function, or in a method of a class; ast.unparse writes the file, in another layout."""
     tree = ast.parse(path.read_text())
     s = next(s for s in tree.body if getattr(s, 'name', '') == name)
     f = s if isinstance(s, ast.FunctionDef) else next((m for m in s.body if isinstance(m, ast.FunctionDef)), s)
-    f.body.append(ast.parse('edited = 1').body[0]) if f is s and isinstance(s, ast.ClassDef) else f.body.insert(len(f.body) - 1, ast.parse('edited = 1').body[0])
+    f.body.append(ast.parse('edited = 1').body[0]) if f is s and isinstance(s,
+        ast.ClassDef) else f.body.insert(len(f.body) - 1, ast.parse('edited = 1').body[0])
     path.write_text(ast.unparse(ast.fix_missing_locations(tree)))
 
 
-MODULES = ['core', 'data', 'wavelets', 'fields', 'lensing', 'turbulence', 'statistics', 'networks', 'training', 'log_concavity.energies', 'log_concavity.langevin', 'log_concavity.scaling',
-           'log_concavity.your_fields', 'wavelet_diffusion.gaussian', 'wavelet_diffusion.quality', 'wavelet_diffusion.wsgm', 'wavelet_diffusion.synthesis', 'phase_collapse.frames',
-           'phase_collapse.classification', 'rainbow.alignment', 'rainbow.ensembles', 'rainbow.model']
+MODULES = ('core data wavelets fields lensing statistics networks training log_concavity.energies '
+           'log_concavity.langevin log_concavity.your_fields wavelet_diffusion.gaussian wavelet_diffusion.wsgm '
+           'phase_collapse.frames phase_collapse.classification rainbow.alignment rainbow.model').split()
 NAMED = {'training': 'fit', 'core': 'generator', 'data': 'photo_patches'}
 
 
@@ -240,7 +251,8 @@ def test_an_edit_of_one_function(module, copy, oracle, reading, before):
     edited(path, name)
     expected = {(p.stem, id) for p, ids in reading.items() for id, found in ids.items() if f'{full}:{name}' in found}
     for m, s in STAGES:
-        if f'{full}:{name}' in {oracle.label(x) for x in oracle.reached(set(oracle.names[m][s]), set())}: expected.add((m, s))
+        if f'{full}:{name}' in {oracle.label(x) for x in oracle.reached(set(oracle.names[m][s]),
+            set())}: expected.add((m, s))
     assert changed(copy, before) == expected
 
 
@@ -248,7 +260,9 @@ def test_all_that_train(copy, before, reading):
     """An edit of `training.fit`: every stage and page that trains, read off their texts."""
     edited(copy / 'training.py', 'fit')
     stale = changed(copy, before)
-    trains = {p for p in PAGES if re.search(r'training\.fit\(|\btrained(_all)?\(|all_trained\(|\bfit_(?:phi4|gaussian)\b', '\n'.join(cells(p)))}
+    trains = {p for p in PAGES
+              if re.search(r'training\.fit\(|\btrained(_all)?\(|all_trained\(|\bfit_(?:phi4|gaussian)\b',
+                           '\n'.join(cells(p)))}
     pages = {k[0] for k in stale}
     assert {p.stem for p in trains} <= pages and set(STAGES) <= stale and len(pages) >= 9
 
@@ -259,11 +273,13 @@ def test_docstrings_comments_annotations_layout(copy, before):
         tree = ast.parse(path.read_text())
         for n in ast.walk(tree):
             if isinstance(n, (ast.FunctionDef, ast.ClassDef)):
-                if isinstance(n.body[0], ast.Expr) and isinstance(n.body[0].value, ast.Constant): n.body[0].value.value = 'says something else'
+                if isinstance(n.body[0], ast.Expr) and isinstance(n.body[0].value,
+                    ast.Constant): n.body[0].value.value = 'says something else'
                 else: n.body.insert(0, ast.parse('"says"').body[0])
             acting = isinstance(n, ast.FunctionDef) and any('jit' in ast.unparse(d) for d in n.decorator_list)
             if isinstance(n, ast.FunctionDef) and not acting: n.returns = ast.Name('anything', ast.Load())
-        path.write_text('# a remark\n' + ast.unparse(ast.fix_missing_locations(tree)).replace('\n', ' # another\n') if "'''" not in ast.unparse(tree) and '"""' not in ast.unparse(tree)
+        path.write_text('# a remark\n' + ast.unparse(ast.fix_missing_locations(tree)).replace('\n', ' # another\n')
+                        if "'''" not in ast.unparse(tree) and '"""' not in ast.unparse(tree)
                         else '# a remark\n' + ast.unparse(ast.fix_missing_locations(tree)))
     assert changed(copy, before) == set()
 
@@ -273,7 +289,8 @@ def reads_texts(text):
     for h in ast.walk(ast.parse(text)):
         if isinstance(h, ast.ExceptHandler) and h.name:
             raised = {id(n) for r in ast.walk(h) if isinstance(r, ast.Raise) for n in ast.walk(r)}
-            if any(isinstance(n, ast.Name) and n.id == h.name and id(n) not in raised for n in ast.walk(h)) and 'SamplingError' not in ast.unparse(h.type): return True
+            if any(isinstance(n, ast.Name) and n.id == h.name and id(n) not in raised for n
+                   in ast.walk(h)) and 'SamplingError' not in ast.unparse(h.type): return True
     return False
 
 
@@ -287,7 +304,8 @@ def test_every_message_of_a_module_reworded(copy, before, oracle, reading):
     path.write_text(ast.unparse(ast.fix_missing_locations(tree)))
     assert len(raises) > 5
     keep = {oracle.label(s) for s, text in oracle.statements.items() if reads_texts(text)}
-    may = {(p.stem, id) for p, ids in reading.items() for id, found in ids.items() if found & keep or reads_texts('\n'.join(cells(p)))}
+    may = {(p.stem, id) for p, ids in reading.items() for id, found in ids.items() if found & keep
+           or reads_texts('\n'.join(cells(p)))}
     after = changed(copy, before)
     assert after <= may and len(after) < len(before) / 4
 
@@ -296,12 +314,14 @@ def test_a_page(tmp_path, before):
     """Prose and a cell at the end change nothing; an earlier cell changes the rows from there on, and no other page."""
     page = next(p for p in PAGES if len(K.page_keys(p)) > 8)
     nb = json.loads(page.read_text())
-    keys = lambda: {k: v for k, v in K.page_keys(write(tmp_path / page.name, nb), folder=ROOT / 'deepstruct').items() if k}
+    keys = lambda: {k: v for k, v in K.page_keys(write(tmp_path / page.name, nb), folder=ROOT / 'deepstruct').items()
+                    if k}
     old = keys()
     assert old == {k[1]: v for k, v in before.items() if k[0] == page.stem}
     for c in nb['cells']:
         if c['cell_type'] == 'markdown': c['source'] = ['# Other words']
-    nb['cells'] += [dict(cell_type='code', metadata={}, source=['x = 1\n', 'print(x)'], outputs=[], execution_count=None)]
+    nb['cells'] += [dict(cell_type='code', metadata={}, source=['x = 1\n', 'print(x)'], outputs=[],
+                         execution_count=None)]
     assert keys() == old
     code = [c for c in nb['cells'] if c['cell_type'] == 'code']
     ids = lambda c: re.findall(r"\b(?:claim|figure)\(\s*'([^']+)'", ''.join(c['source']))

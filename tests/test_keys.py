@@ -13,6 +13,7 @@ import linecache
 import re
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,7 +86,8 @@ BOTH = {
     'a helper': 'def h(x): return x + «1|2»\ndef stage(x): return h(x)',
     'a helper of a helper': 'def g(x): return x + «1|2»\ndef h(x): return g(x)\ndef stage(x): return h(x)',
     'a helper in a comprehension': 'def h(x): return x + «1|2»\ndef stage(x): return [h(y) for y in range(x)]',
-    'a helper in a nested function': 'def h(x): return x + «1|2»\ndef stage(x):\n def inner(y): return h(y)\n return inner(x)',
+    'a helper in a nested function': 'def h(x): return x + «1|2»\ndef stage(x):\n def inner(y): return h(y)\n'
+                                     ' return inner(x)',
     'a helper in a lambda': 'def h(x): return x + «1|2»\ndef stage(x): return (lambda y: h(y))(x)',
     'a helper in a default': 'def h(x): return x + «1|2»\ndef stage(x, f=h): return f(x)',
     'a helper under another name': 'def h(x): return x + «1|2»\ng = h\ndef stage(x): return g(x)',
@@ -96,7 +98,8 @@ BOTH = {
     'a lambda in a lambda': 'f = lambda x: (lambda y: y «+|-» x)\ndef stage(x): return f(x)(x)',
     'a lambda in a dict': 'N = {"a": lambda x: x + «1|2»}\ndef stage(x): return N["a"](x)',
     'a function in a list': 'def h(x): return x + «1|2»\nN = [h]\ndef stage(x): return N[0](x)',
-    'a function in nested tables': 'def h(x): return x + «1|2»\nN = {"a": [(h, 1)]}\ndef stage(x): return N["a"][0][0](x)',
+    'a function in nested tables': 'def h(x): return x + «1|2»\nN = {"a": [(h, 1)]}\n'
+                                   'def stage(x): return N["a"][0][0](x)',
     'a default argument': 'def stage(x, k=«1|2»): return x * k',
     'a default of a helper': 'def h(x, k=«1|2»): return x * k\ndef stage(x): return h(x)',
     'a keyword default': 'def h(x, *, k=«1|2»): return x * k\ndef stage(x): return h(x)',
@@ -107,33 +110,42 @@ BOTH = {
     'the function of a partial': 'import functools\ndef h(k, x): return x * k + «1|2»\nf = functools.partial(h, 1)\n'
                                  'def stage(x): return f(x)',
     'a closure': 'def make(k):\n def f(x): return x * k\n return f\nf = make(«1|2»)\ndef stage(x): return f(x)',
-    'the code of a closure': 'def make(k):\n def f(x): return x * k + «1|2»\n return f\nf = make(1)\ndef stage(x): return f(x)',
+    'the code of a closure': 'def make(k):\n def f(x): return x * k + «1|2»\n return f\nf = make(1)\n'
+                             'def stage(x): return f(x)',
     'a decorator': 'import functools\ndef deco(f):\n @functools.wraps(f)\n def g(x): return f(x) + «1|2»\n return g\n'
                    '@deco\ndef h(x): return x\ndef stage(x): return h(x)',
     'a decorator without wraps': 'def deco(f):\n def g(x): return f(x) + «1|2»\n return g\n'
                                  '@deco\ndef h(x): return x\ndef stage(x): return h(x)',
     'what is decorated': 'def deco(f):\n def g(x): return f(x)\n return g\n@deco\ndef h(x): return x + «1|2»\n'
                          'def stage(x): return h(x)',
-    'what a decorator is given': 'import functools\ndef times(k):\n def deco(f):\n  @functools.wraps(f)\n  def g(x): return f(x) * k\n'
-                                 '  return g\n return deco\n@times(«2|3»)\ndef h(x): return x\ndef stage(x): return h(x)',
-    'a decorator by a call': 'import functools\ndef times(k):\n def deco(f):\n  @functools.wraps(f)\n  def g(x): return f(x) * k\n'
-                             '  return g\n return deco\ndef h(x): return x\nf = times(«2|3»)(h)\ndef stage(x): return f(x)',
+    'what a decorator is given': 'import functools\ndef times(k):\n def deco(f):\n  @functools.wraps(f)\n'
+                                 '  def g(x): return f(x) * k\n'
+                                 '  return g\n return deco\n@times(«2|3»)\ndef h(x): return x\n'
+                                 'def stage(x): return h(x)',
+    'a decorator by a call': 'import functools\ndef times(k):\n def deco(f):\n  @functools.wraps(f)\n'
+                             '  def g(x): return f(x) * k\n'
+                             '  return g\n return deco\ndef h(x): return x\nf = times(«2|3»)(h)\n'
+                             'def stage(x): return f(x)',
     'a decorator by a call, of what has one':
-        'import functools\ndef times(k):\n def deco(f):\n  @functools.wraps(f)\n  def g(x): return f(x) * k\n  return g\n return deco\n'
+        'import functools\ndef times(k):\n def deco(f):\n  @functools.wraps(f)\n  def g(x): return f(x) * k\n'
+        '  return g\n return deco\n'
         '@times(1)\ndef h(x): return x\nf = times(«2|3»)(h)\ndef stage(x): return f(x)',
-    'what is decorated away': 'def a(f): return abs\ndef b(f): return bool\n@«a|b»\ndef h(x): return x\ndef stage(x): return h(x)',
+    'what is decorated away': 'def a(f): return abs\ndef b(f): return bool\n@«a|b»\ndef h(x): return x\n'
+                              'def stage(x): return h(x)',
     'under lru_cache': 'import functools\n@functools.lru_cache\ndef h(x): return x + «1|2»\ndef stage(x): return h(x)',
     'a method': 'class A:\n def f(self, x): return x + «1|2»\na = A()\ndef stage(x): return a.f(x)',
     'a bound method': 'class A:\n def f(self, x): return x + «1|2»\nf = A().f\ndef stage(x): return f(x)',
     'what a method is bound to': 'class A:\n def __init__(self, k): self.k = k\n def f(self, x): return x + self.k\n'
                                  'f = A(«1|2»).f\ndef stage(x): return f(x)',
-    'an attribute of an instance': 'class A:\n def __init__(self, k): self.k = k\na = A(«1|2»)\ndef stage(x): return a.k',
+    'an attribute of an instance': 'class A:\n def __init__(self, k): self.k = k\na = A(«1|2»)\n'
+                                   'def stage(x): return a.k',
     'a class made inside': 'class A:\n def f(self, x): return x + «1|2»\ndef stage(x): return A().f(x)',
     'a property': 'class A:\n @property\n def f(self): return «1|2»\ndef stage(x): return A().f',
     'a static method': 'class A:\n @staticmethod\n def f(x): return «1|2»\ndef stage(x): return A.f(x)',
     'a class method': 'class A:\n @classmethod\n def f(cls, x): return «1|2»\ndef stage(x): return A.f(x)',
     '__new__': 'class A:\n def __new__(cls): return «1|2»\ndef stage(x): return A()',
-    '__init_subclass__': 'class A:\n def __init_subclass__(cls): cls.k = «1|2»\nclass B(A): pass\ndef stage(x): return B.k',
+    '__init_subclass__': 'class A:\n def __init_subclass__(cls): cls.k = «1|2»\nclass B(A): pass\n'
+                         'def stage(x): return B.k',
     '__call__': 'class A:\n def __call__(self, x): return «1|2»\na = A()\ndef stage(x): return a(x)',
     '__getattr__': 'class A:\n def __getattr__(self, k): return «1|2»\na = A()\ndef stage(x): return a.anything',
     'a cached property': 'import functools\nclass A:\n @functools.cached_property\n def f(self): return «1|2»\n'
@@ -145,39 +157,54 @@ BOTH = {
     'a class attribute': 'class A: k = «1|2»\ndef stage(x): return A.k',
     'a class attribute assigned after': 'class A: k = 1\nA.k = «1|2»\ndef stage(x): return A.k',
     'a method assigned after': 'class A: pass\ndef f(self): return «1|2»\nA.f = f\ndef stage(x): return A().f()',
-    'a method set after': 'class A: pass\nfor k in ["f"]: setattr(A, k, lambda self: «1|2»)\ndef stage(x): return A().f()',
-    'slots': 'class A:\n __slots__ = ("k",)\n def __init__(self, k): self.k = k\na = A(«1|2»)\ndef stage(x): return a.k',
-    'hidden slots': 'class A:\n __slots__ = ("__k",)\n def __init__(self, k): self.__k = k\n def f(self): return self.__k\n'
+    'a method set after': 'class A: pass\nfor k in ["f"]: setattr(A, k, lambda self: «1|2»)\n'
+                          'def stage(x): return A().f()',
+    'slots': 'class A:\n __slots__ = ("k",)\n def __init__(self, k): self.k = k\na = A(«1|2»)\n'
+             'def stage(x): return a.k',
+    'hidden slots': 'class A:\n __slots__ = ("__k",)\n def __init__(self, k): self.__k = k\n'
+                    ' def f(self): return self.__k\n'
                     'a = A(«1|2»)\ndef stage(x): return a.f()',
-    'a default of a dataclass': 'from dataclasses import dataclass\n@dataclass\nclass A:\n k: int = «1|2»\ndef stage(x): return A().k',
-    'a function as default of a dataclass': 'from dataclasses import dataclass\n@dataclass\nclass A:\n k: object = lambda x: x + «1|2»\n'
+    'a default of a dataclass': 'from dataclasses import dataclass\n@dataclass\nclass A:\n k: int = «1|2»\n'
+                                'def stage(x): return A().k',
+    'a function as default of a dataclass': 'from dataclasses import dataclass\n@dataclass\nclass A:\n'
+                                            ' k: object = lambda x: x + «1|2»\n'
                                             'def stage(x): return A().k',
     'a factory of a dataclass': 'from dataclasses import dataclass, field\n@dataclass\nclass A:\n k: list = '
                                 'field(default_factory=lambda: [«1|2»])\ndef stage(x): return A().k',
     'a flag of a dataclass': 'from dataclasses import dataclass\n@dataclass(order=«True|False»)\nclass A: k: int = 1\n'
                              'def stage(x): return A() < A()',
-    'a flag of a field': 'from dataclasses import dataclass, field\n@dataclass\nclass A: k: int = field(compare=«True|False»)\n'
+    'a flag of a field': 'from dataclasses import dataclass, field\n@dataclass\n'
+                         'class A: k: int = field(compare=«True|False»)\n'
                          'def stage(x): return A(1) == A(2)',
-    'a field with init': 'from dataclasses import dataclass, field\n@dataclass\nclass A: k: int = field(default=1, init=«True|False»)\n'
+    'a field with init': 'from dataclasses import dataclass, field\n@dataclass\n'
+                         'class A: k: int = field(default=1, init=«True|False»)\n'
                          'def stage(x): return A()',
-    'a field more': 'from dataclasses import dataclass\n@dataclass\nclass A:\n k: int = 1«|; l: int = 2»\ndef stage(x): return A()',
+    'a field more': 'from dataclasses import dataclass\n@dataclass\nclass A:\n k: int = 1«|; l: int = 2»\n'
+                    'def stage(x): return A()',
     'the order of fields': 'from dataclasses import dataclass\n@dataclass\nclass A:\n «k: int; l: int|l: int; k: int»\n'
                            'def stage(x): return A(1, 2)',
     'no field but a class variable': 'import typing\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n'
                                      ' k: «int|typing.ClassVar[int]» = 1\n l: int = 2\ndef stage(x): return A(3)',
-    '__post_init__': 'from dataclasses import dataclass\n@dataclass\nclass A:\n k: int = 1\n def __post_init__(self): self.k = «1|2»\n'
+    '__post_init__': 'from dataclasses import dataclass\n@dataclass\nclass A:\n k: int = 1\n'
+                     ' def __post_init__(self): self.k = «1|2»\n'
                      'def stage(x): return A().k',
-    'an instance of a dataclass': 'from dataclasses import dataclass\n@dataclass\nclass A: k: int\na = A(«1|2»)\ndef stage(x): return a',
-    'a preset, by an attribute': 'from dataclasses import dataclass\n@dataclass(frozen=True)\nclass A: k: int\na = A(«1|2»)\n'
+    'an instance of a dataclass': 'from dataclasses import dataclass\n@dataclass\nclass A: k: int\na = A(«1|2»)\n'
+                                  'def stage(x): return a',
+    'a preset, by an attribute': 'from dataclasses import dataclass\n@dataclass(frozen=True)\nclass A: k: int\n'
+                                 'a = A(«1|2»)\n'
                                  'def stage(x): return a.k',
-    'a preset in a dict': 'from dataclasses import dataclass\n@dataclass(frozen=True)\nclass A: k: int\nP = {"s": A(«1|2»)}\n'
+    'a preset in a dict': 'from dataclasses import dataclass\n@dataclass(frozen=True)\nclass A: k: int\n'
+                          'P = {"s": A(«1|2»)}\n'
                           'def stage(x): return P["s"].k',
-    'a method of a preset': 'from dataclasses import dataclass\n@dataclass(frozen=True)\nclass A:\n k: int\n def f(self): return «1|2»\n'
+    'a method of a preset': 'from dataclasses import dataclass\n@dataclass(frozen=True)\nclass A:\n k: int\n'
+                            ' def f(self): return «1|2»\n'
                             'a = A(1)\ndef stage(x): return a.f()',
     'an enum': 'import enum\nclass E(enum.Enum):\n A = «1|2»\ndef stage(x): return E.A.value',
     'a member of an enum': 'import enum\nclass E(enum.Enum):\n A = «1|2»\ne = E.A\ndef stage(x): return e.value',
-    'a method of an enum': 'import enum\nclass E(enum.Enum):\n A = 1\n def f(self): return «1|2»\ne = E.A\ndef stage(x): return e.f()',
-    'a named tuple': 'from collections import namedtuple\nP = namedtuple("P", "a b")\np = P(1, «2|3»)\ndef stage(x): return p.b',
+    'a method of an enum': 'import enum\nclass E(enum.Enum):\n A = 1\n def f(self): return «1|2»\ne = E.A\n'
+                           'def stage(x): return e.f()',
+    'a named tuple': 'from collections import namedtuple\nP = namedtuple("P", "a b")\np = P(1, «2|3»)\n'
+                     'def stage(x): return p.b',
     'the fields of a named tuple': 'from collections import namedtuple\nP = namedtuple("P", "«a b|b a»")\np = P(1, 2)\n'
                                    'def stage(x): return p.b',
     'a named tuple with defaults': 'from typing import NamedTuple\nclass P(NamedTuple):\n a: int\n b: int = «1|2»\n'
@@ -187,7 +214,8 @@ BOTH = {
     'a list of one\'s own': 'class L(list): pass\nN = L([1, «2|3»])\ndef stage(x): return N',
     'an attribute of a dict of one\'s own': 'class D(dict): pass\nN = D(a=1)\nN.k = «1|2»\ndef stage(x): return N.k',
     'the limit of a deque': 'from collections import deque\nN = deque([1], «1|2»)\ndef stage(x): return N',
-    'the factory of a defaultdict': 'from collections import defaultdict\nN = defaultdict(«int|list»)\ndef stage(x): return N[x]',
+    'the factory of a defaultdict': 'from collections import defaultdict\nN = defaultdict(«int|list»)\n'
+                                    'def stage(x): return N[x]',
     'built by append': 'N = [1]\nN.append(«2|3»)\ndef stage(x): return N',
     'built by update': 'N = {}\nN.update(a=«2|3»)\ndef stage(x): return N',
     'built by subscripts': 'N = {}\nN["a"] = «2|3»\ndef stage(x): return N',
@@ -203,71 +231,91 @@ BOTH = {
     'bound by match': 'match (1, «2|3»):\n case (_, N): pass\ndef stage(x): return N',
     'a case of match': 'def stage(x):\n match x:\n  case «1|2»: return 1\n return 2',
     'a name in a case': 'class A: k = «1|2»\ndef stage(x):\n match x:\n  case A.k: return 1\n return 2',
-    'a class in a case': 'class A:\n __match_args__ = ("«k|l»",)\n k = 1; l = 2\ndef stage(x):\n match x:\n  case A(1): return 1\n return 2',
+    'a class in a case': 'class A:\n __match_args__ = ("«k|l»",)\n k = 1; l = 2\ndef stage(x):\n match x:\n'
+                         '  case A(1): return 1\n return 2',
     'async': 'async def h(x): return x + «1|2»\nasync def stage(x): return await h(x)',
     'async for': 'async def h(x): yield x + «1|2»\nasync def stage(x): return [y async for y in h(x)]',
     'a generator': 'def h(x): yield x + «1|2»\ndef stage(x): return list(h(x))',
     'an except clause': 'def stage(x):\n try: return 1 / x\n except «ZeroDivisionError|TypeError»: return 0',
-    'the type of an error': 'def h(x): raise «ValueError|TypeError»("no")\ndef stage(x):\n try: h(x)\n except ValueError: return 1',
+    'the type of an error': 'def h(x): raise «ValueError|TypeError»("no")\ndef stage(x):\n try: h(x)\n'
+                            ' except ValueError: return 1',
     'a text of an error that becomes a value': 'def h(x): raise ValueError("«a|b»")\ndef stage(x):\n try: h(x)\n'
                                                ' except ValueError as e: return str(e)',
-    'the same by a tuple of types': 'ERRORS = (ValueError, TypeError)\ndef h(x): raise ValueError("«a|b»")\ndef stage(x):\n try: h(x)\n'
+    'the same by a tuple of types': 'ERRORS = (ValueError, TypeError)\ndef h(x): raise ValueError("«a|b»")\n'
+                                    'def stage(x):\n try: h(x)\n'
                                     ' except ERRORS as e: return str(e)',
     'the text of an assertion that becomes a value': 'def h(x): assert not x, "«a|b»"\ndef stage(x):\n try: h(x)\n'
                                                      ' except AssertionError as e: return str(e)',
-    'which error a function picks': 'def pick(k): return [ValueError, TypeError][k]()\ndef stage(x):\n try: raise pick(«0|1»)\n'
+    'which error a function picks': 'def pick(k): return [ValueError, TypeError][k]()\ndef stage(x):\n'
+                                    ' try: raise pick(«0|1»)\n'
                                     ' except ValueError: return 1\n except TypeError: return 2',
     'a condition of an assertion': 'def stage(x):\n try: assert x > «1|2»\n except AssertionError: return 0\n return x',
     'what print computes': 'import random\ndef stage(x):\n print(random.«random|gauss»())\n return random.random()',
-    'what print writes to a file': 'import io\ndef stage(x):\n f = io.StringIO()\n print("«a|b»", file=f)\n return f.getvalue()',
+    'what print writes to a file': 'import io\ndef stage(x):\n f = io.StringIO()\n print("«a|b»", file=f)\n'
+                                   ' return f.getvalue()',
     'a function called warn': 'def warn(k): return k\ndef stage(x): return warn(«1|2»)',
     'the signature': 'def h(a, b): return a - b\ndef stage(x): return h(«a|b»=x, «b|a»=1)',
-    'a global declared inside': 'K = «1|2»\ndef stage(x):\n K = x\n def inner():\n  global K\n  return K\n return inner()',
+    'a global declared inside': 'K = «1|2»\ndef stage(x):\n K = x\n def inner():\n  global K\n  return K\n'
+                                ' return inner()',
     'a default named as a global': 'K = «1|2»\ndef stage(x, f=lambda K: K): return K',
     'a class body': 'K = «1|2»\ndef stage(x):\n class A: k = K\n return A.k',
-    'torch.nn.Module': 'from torch import nn\nclass N(nn.Module):\n def forward(self, x): return x + «1|2»\ndef stage(x): return N()(x)',
-    'torch.autograd.Function': 'import torch\nclass F(torch.autograd.Function):\n @staticmethod\n def forward(ctx, x): return x\n'
-                               ' @staticmethod\n def backward(ctx, g): return g * «1|2»\ndef stage(x): return F.apply(x)',
+    'torch.nn.Module': 'from torch import nn\nclass N(nn.Module):\n def forward(self, x): return x + «1|2»\n'
+                       'def stage(x): return N()(x)',
+    'torch.autograd.Function': 'import torch\nclass F(torch.autograd.Function):\n @staticmethod\n'
+                               ' def forward(ctx, x): return x\n'
+                               ' @staticmethod\n def backward(ctx, g): return g * «1|2»\n'
+                               'def stage(x): return F.apply(x)',
     'no_grad': 'import torch\n@torch.no_grad()\ndef h(x): return x + «1|2»\ndef stage(x): return h(x)',
     'numba': 'import numba\n@numba.njit\ndef h(x): return x + «1|2»\ndef stage(x): return h(x)',
-    'an option of numba': 'import numba\n@numba.njit(fastmath=«True|False»)\ndef h(x): return x + 1.\ndef stage(x): return h(x)',
+    'an option of numba': 'import numba\n@numba.njit(fastmath=«True|False»)\ndef h(x): return x + 1.\n'
+                          'def stage(x): return h(x)',
     'what numba calls': 'import numba\n@numba.njit\ndef g(x): return x + «1|2»\n@numba.njit\ndef h(x): return g(x)\n'
                         'def stage(x): return h(x)',
     'numba.vectorize': 'import numba\n@numba.vectorize\ndef h(x): return x + «1|2»\ndef stage(x): return h(x)',
-    'singledispatch': 'import functools\n@functools.singledispatch\ndef h(x): return 0\n@h.register\ndef _(x: int): return «1|2»\n'
+    'singledispatch': 'import functools\n@functools.singledispatch\ndef h(x): return 0\n@h.register\n'
+                      'def _(x: int): return «1|2»\n'
                       'def stage(x): return h(x)',
     'the type of a registration': 'import functools\n@functools.singledispatch\ndef h(x): return 0\n@h.register\n'
                                   'def _(x: «int|float»): return 1\ndef stage(x): return h(x)',
     'a registry filled by a decorator': 'T = {}\ndef put(k):\n def deco(f):\n  T[k] = f\n  return f\n return deco\n'
                                         '@put("a")\ndef f(x): return «1|2»\ndef stage(x): return T["a"](x)',
-    'a context manager': 'import contextlib\n@contextlib.contextmanager\ndef c(k): yield k + «1|2»\ndef stage(x):\n with c(x) as y: return y',
+    'a context manager': 'import contextlib\n@contextlib.contextmanager\ndef c(k): yield k + «1|2»\ndef stage(x):\n'
+                         ' with c(x) as y: return y',
     'a descriptor': 'class D:\n def __get__(self, o, c): return «1|2»\nclass A: k = D()\ndef stage(x): return A().k',
     'a cyclic list': 'N = [1, «2|3»]\nN.append(N)\ndef stage(x): return N[0]',
     'rebound after a use': 'K = 1\n«L = K|K = 2»\n«K = 2|L = K»\ndef stage(x): return L',
-    'swapped names of a module': 'from math import «sin as p, cos as q|cos as p, sin as q»\ndef stage(x): return p(x) - q(x) / 2',
+    'swapped names of a module': 'from math import «sin as p, cos as q|cos as p, sin as q»\n'
+                                 'def stage(x): return p(x) - q(x) / 2',
     'the module of a name': 'from «math|cmath» import sqrt\ndef stage(x): return sqrt(x)',
     'a local import': 'def stage(x):\n from «math|cmath» import sqrt\n return sqrt(x)',
-    'try around an import': 'try: from math import nosuch as h\nexcept ImportError:\n def h(x): return «1|2»\ndef stage(x): return h(x)',
+    'try around an import': 'try: from math import nosuch as h\nexcept ImportError:\n def h(x): return «1|2»\n'
+                            'def stage(x): return h(x)',
     'a method bound to a table': 'T = {"a": «1|2»}\nget = T.get\ndef stage(x): return get("a")',
 }
 # values that only a running page has
 LIVE = {
     'weights of a network': 'import torch\nnet = torch.nn.Linear(1, 1)\ntorch.nn.init.constant_(net.weight, «1|2»)\n'
                             'torch.nn.init.zeros_(net.bias)\ndef stage(x): return net(x)',
-    'the mode of a network': 'import torch\nnet = torch.nn.Dropout()\nnet.train(«True|False»)\ndef stage(x): return net(x)',
-    'a hook of a network': 'import torch\nnet = torch.nn.Identity()\nnet.register_forward_hook(lambda m, a, y: y + «1|2»)\n'
+    'the mode of a network': 'import torch\nnet = torch.nn.Dropout()\nnet.train(«True|False»)\n'
+                             'def stage(x): return net(x)',
+    'a hook of a network': 'import torch\nnet = torch.nn.Identity()\n'
+                           'net.register_forward_hook(lambda m, a, y: y + «1|2»)\n'
                            'def stage(x): return net(x)',
-    'a buffer': 'import torch\nnet = torch.nn.Module()\nnet.register_buffer("k", torch.full((1,), «1.|2.»))\ndef stage(x): return net.k',
+    'a buffer': 'import torch\nnet = torch.nn.Module()\nnet.register_buffer("k", torch.full((1,), «1.|2.»))\n'
+                'def stage(x): return net.k',
     'what a script computed': 'import math\nN = sum(math.sqrt(k) for k in range(«3|4»))\ndef stage(x): return N',
     'a loop variable': 'for n in range(«3|4»): pass\ndef stage(x): return n',
     'a bound builtin': 'N = [1, «2|3»].count\ndef stage(x): return N(x)',
     'a library object': 'from deepstruct import fields\nf = fields.«simulate|Phi4»\ndef stage(x): return f',
-    'modules of the library, swapped': 'from deepstruct import «fields as p, wavelets as q|wavelets as p, fields as q»\n'
+    'modules of the library, swapped': 'from deepstruct import «fields as p, wavelets as q|wavelets as p, fields as '
+                                       'q»\n'
                                        'def stage(x): return p.check_fields(x), q.check_fields(x)',
     'a wrapper round a library function':
         'import functools\nfrom deepstruct.training import rate\ndef times(k):\n def deco(f):\n  @functools.wraps(f)\n'
-        '  def g(*a): return k * f(*a)\n  return g\n return deco\nh = times(«2|3»)(rate)\ndef stage(x): return h(x, 9, 1)',
-    'the byte code of a function without source': 'exec(compile("def h(x): return x + «1|2»", "<nowhere>", "exec"))\ndef stage(x): return h(x)',
+        '  def g(*a): return k * f(*a)\n  return g\n return deco\nh = times(«2|3»)(rate)\n'
+        'def stage(x): return h(x, 9, 1)',
+    'the byte code of a function without source': 'exec(compile("def h(x): return x + «1|2»", "<nowhere>", "exec"))\n'
+                                                  'def stage(x): return h(x)',
     'default values filled in': 'def h(x, t=[]):\n t.append(x)\n return t\n«|h(1)»\ndef stage(x): return h(x)',
 }
 # edits that change nothing
@@ -279,14 +327,18 @@ STAYS = {
     'layout': 'def h(x):«| \n\n »return (x +«|\n\n» 1)\ndef stage(x): return h(x)',
     'quotes and digits': 'def h(x): return «"a"|\'a\'», «1000|1_000», «.5|0.50»\ndef stage(x): return h(x)',
     'an annotation': 'def h(x«|: int»)«| -> int»: return x\ndef stage(x): return h(x)',
-    'an annotation of a field': 'from dataclasses import dataclass\n@dataclass\nclass A: k: «int|float» = 1\ndef stage(x): return A()',
+    'an annotation of a field': 'from dataclasses import dataclass\n@dataclass\nclass A: k: «int|float» = 1\n'
+                                'def stage(x): return A()',
     'an annotation of a variable': 'N: «int|float» = 1\ndef stage(x): return N',
     'an annotated variable inside': 'def h(x):\n y«|: int» = 1\n return x + y\ndef stage(x): return h(x)',
-    'the text of an error': 'def h(x):\n if x < 0: raise ValueError(f"«a|b» {x}")\n return x\ndef stage(x): return h(x)',
-    'the text of an error that is caught': 'def h(x): raise ValueError("«a|b»")\ndef stage(x):\n try: h(x)\n except ValueError: return 1',
+    'the text of an error': 'def h(x):\n if x < 0: raise ValueError(f"«a|b» {x}")\n return x\n'
+                            'def stage(x): return h(x)',
+    'the text of an error that is caught': 'def h(x): raise ValueError("«a|b»")\ndef stage(x):\n try: h(x)\n'
+                                           ' except ValueError: return 1',
     'the text of an error that is raised again': 'def h(x): raise ValueError("«a|b»")\ndef stage(x):\n try: h(x)\n'
                                                  ' except ValueError as e: raise TypeError(f"so {e}") from e',
-    'the text of another error than is read': 'class E(Exception): pass\ndef h(x): raise ValueError("«a|b»")\ndef stage(x):\n try: h(x)\n'
+    'the text of another error than is read': 'class E(Exception): pass\ndef h(x): raise ValueError("«a|b»")\n'
+                                              'def stage(x):\n try: h(x)\n'
                                               ' except E as e: return str(e)',
     'the text of an assertion': 'def stage(x):\n assert x, "«a|b»"\n return x',
     'the text of a warning': 'import warnings\ndef stage(x):\n warnings.warn("«a|b»")\n return x',
@@ -299,7 +351,8 @@ STAYS = {
     'a keyword of a global\'s name': 'K = «1|2»\ndef stage(x): return dict(K=x)',
     'an attribute of a global\'s name': 'class A: K = 3\nK = «1|2»\ndef stage(x): return A.K',
     'a caught error of a global\'s name': 'K = «1|2»\ndef stage(x):\n try: return x\n except ValueError as K: raise K',
-    'another field of a preset': 'from dataclasses import dataclass\n@dataclass(frozen=True)\nclass A:\n k: int; l: int\n'
+    'another field of a preset': 'from dataclasses import dataclass\n@dataclass(frozen=True)\nclass A:\n'
+                                 ' k: int; l: int\n'
                                  'a = A(1, «1|2»)\ndef stage(x): return a.k',
     'the order of definitions': '«def g(x): return 1|def h(x): return 2»\n«def h(x): return 2|def g(x): return 1»\n'
                                 'def stage(x): return g(x) + h(x)',
@@ -308,16 +361,19 @@ STAYS = {
     'a filled memory of a decorator': 'import functools\ndef memo(f):\n kept = {}\n @functools.wraps(f)\n def g(x):\n'
                                       '  if x not in kept: kept[x] = f(x)\n  return kept[x]\n return g\n'
                                       '@memo\ndef h(x): return x\n«|h(1)»\ndef stage(x): return h(x)',
-    'a filled cached property': 'import functools\nclass A:\n @functools.cached_property\n def f(self): return 1\na = A()\n«|a.f»\n'
+    'a filled cached property': 'import functools\nclass A:\n @functools.cached_property\n def f(self): return 1\n'
+                                'a = A()\n«|a.f»\n'
                                 'def stage(x): return a.f',
     'a compiled kernel': 'import numba\n@numba.njit\ndef h(x): return x + 1\n«|h(1)»\ndef stage(x): return h(x)',
-    'type checking': 'from typing import TYPE_CHECKING\nif TYPE_CHECKING: from os import «path|name»\ndef stage(x): return x',
+    'type checking': 'from typing import TYPE_CHECKING\nif TYPE_CHECKING: from os import «path|name»\n'
+                     'def stage(x): return x',
     '__all__': '__all__ = ["stage"«|, "other"»]\ndef other(x): return 1\ndef stage(x): return x',
     'an import that is not used': 'import math«|, json»\ndef stage(x): return math.sqrt(x)',
     'pass': 'def stage(x):\n «|pass»\n return x',
     'a global made equal': 'import numpy as np\nN = «np.arange(3)|np.array([0, 1, 2])»\ndef stage(x): return N',
 }
-STATIC_SEES_MORE = {'the order of a set', 'a filled memory', 'a filled memory of a decorator', 'a filled cached property',
+STATIC_SEES_MORE = {'the order of a set', 'a filled memory', 'a filled memory of a decorator',
+                    'a filled cached property',
                     'a compiled kernel', 'another field of a preset', 'a global made equal'} # counted by source
 
 
@@ -342,50 +398,76 @@ def test_what_changes_nothing_is_not_counted(name, tmp_path):
 
 # --- a package of several modules
 PACKAGES = { # name: ({module: source}, does the edit change what m.stage reaches?)
-    'through from . import module': (dict(m='from . import a\ndef stage(x): return a.f(x)', a='def f(x): return «1|2»'), True),
+    'through from . import module': (dict(m='from . import a\ndef stage(x): return a.f(x)', a='def f(x): return «1|2»'),
+                                     True),
     'from .. import module': (dict(m='from .sub import b\ndef stage(x): return b.g(x)', a='def f(x): return «1|2»',
                                    sub__b='from .. import a\ndef g(x): return a.f(x)'), True),
-    'from .. import module as another': (dict(m='from .sub.b import g\ndef stage(x): return g(x)', a='def f(x): return «1|2»',
+    'from .. import module as another': (dict(m='from .sub.b import g\ndef stage(x): return g(x)',
+                                              a='def f(x): return «1|2»',
                                               sub__b='from .. import a as z\ndef g(x): return z.f(x)'), True),
-    'another function of that module': (dict(m='from . import a\ndef stage(x): return a.f(x)', a='def f(x): return 1\ndef g(x): return «1|2»'), False),
-    'a full name': (dict(m='import deepstruct.a\ndef stage(x): return deepstruct.a.f(x)', a='def f(x): return «1|2»'), True),
-    'a full name under another': (dict(m='import deepstruct.a as z\ndef stage(x): return z.f(x)', a='def f(x): return «1|2»'), True),
-    'handed on': (dict(m='from .a import f\ndef stage(x): return f(x)', a='from .b import f', b='def f(x): return «1|2»'), True),
-    'handed on by the package': (dict(m='from .sub import f\ndef stage(x): return f(x)', sub__b='def f(x): return «1|2»',
+    'another function of that module': (dict(m='from . import a\ndef stage(x): return a.f(x)',
+                                             a='def f(x): return 1\ndef g(x): return «1|2»'), False),
+    'a full name': (dict(m='import deepstruct.a\ndef stage(x): return deepstruct.a.f(x)', a='def f(x): return «1|2»'),
+                    True),
+    'a full name under another': (dict(m='import deepstruct.a as z\ndef stage(x): return z.f(x)',
+                                       a='def f(x): return «1|2»'), True),
+    'handed on': (dict(m='from .a import f\ndef stage(x): return f(x)', a='from .b import f',
+                       b='def f(x): return «1|2»'), True),
+    'handed on by the package': (dict(m='from .sub import f\ndef stage(x): return f(x)',
+                                      sub__b='def f(x): return «1|2»',
                                       sub__init='from .b import f'), True),
     'a star': (dict(m='from .a import *\ndef stage(x): return f(x)', a='def f(x): return «1|2»'), True),
-    'a star, another name': (dict(m='from .a import *\ndef stage(x): return f(x)', a='def f(x): return 1\ndef g(x): return «1|2»'), False),
-    'a star of a star': (dict(m='from .a import *\ndef stage(x): return f(x)', a='from .b import *', b='def f(x): return «1|2»'), True),
+    'a star, another name': (dict(m='from .a import *\ndef stage(x): return f(x)',
+                                  a='def f(x): return 1\ndef g(x): return «1|2»'), False),
+    'a star of a star': (dict(m='from .a import *\ndef stage(x): return f(x)', a='from .b import *',
+                              b='def f(x): return «1|2»'), True),
     'a local import': (dict(m='def stage(x):\n from .a import f\n return f(x)', a='def f(x): return «1|2»'), True),
-    'a local import of a module': (dict(m='def stage(x):\n from . import a\n return a.f(x)', a='def f(x): return «1|2»'), True),
+    'a local import of a module': (dict(m='def stage(x):\n from . import a\n return a.f(x)',
+                                        a='def f(x): return «1|2»'), True),
     'a local import beside a global of that name': (
-        dict(m='def f(x): return «1|2»\ndef stage(x):\n def g():\n  from .a import f\n  return f(x)\n return g() + f(x)', a='def f(x): return 1'), True),
-    'try around imports, the first': (dict(m='try: from .a import f\nexcept ImportError: from .b import f\ndef stage(x): return f(x)',
+        dict(m='def f(x): return «1|2»\ndef stage(x):\n def g():\n  from .a import f\n  return f(x)\n'
+               ' return g() + f(x)', a='def f(x): return 1'), True),
+    'try around imports, the first': (dict(m='try: from .a import f\nexcept ImportError: from .b import f\n'
+                                             'def stage(x): return f(x)',
                                            a='def f(x): return «1|2»', b='def f(x): return 3'), True),
-    'try around imports, the second': (dict(m='try: from .a import f\nexcept ImportError: from .b import f\ndef stage(x): return f(x)',
+    'try around imports, the second': (dict(m='try: from .a import f\nexcept ImportError: from .b import f\n'
+                                              'def stage(x): return f(x)',
                                             a='def f(x): return 1', b='def f(x): return «1|2»'), True),
-    'an import, then a function of that name': (dict(m='from .a import f\ndef f(x): return «1|2»\ndef stage(x): return f(x)', a='def f(x): return 1'), True),
+    'an import, then a function of that name': (dict(m='from .a import f\ndef f(x): return «1|2»\n'
+                                                       'def stage(x): return f(x)', a='def f(x): return 1'), True),
     'names swapped': (dict(m='from .a import «f as p, g as q|g as p, f as q»\ndef stage(x): return p(x) - q(x)',
                            a='def f(x): return 1\ndef g(x): return 2'), True),
     'modules swapped': (dict(m='from .«a|b» import f\nfrom .«b|a» import g\ndef stage(x): return f(x) - g(x)',
-                             a='def f(x): return 1\ndef g(x): return 2', b='def f(x): return g(x)\ndef g(x): return f(x)'), True),
-    'getattr of a module': (dict(m='from . import a\ndef stage(x): return getattr(a, x)()', a='def f(): return «1|2»'), True),
-    'a module handed on': (dict(m='from . import a\nfrom .b import use\ndef stage(x): return use(a)', a='def f(): return «1|2»',
+                             a='def f(x): return 1\ndef g(x): return 2',
+                             b='def f(x): return g(x)\ndef g(x): return f(x)'), True),
+    'getattr of a module': (dict(m='from . import a\ndef stage(x): return getattr(a, x)()', a='def f(): return «1|2»'),
+                            True),
+    'a module handed on': (dict(m='from . import a\nfrom .b import use\ndef stage(x): return use(a)',
+                                a='def f(): return «1|2»',
                                 b='def use(m): return m.f()'), True),
-    'import_module': (dict(m='import importlib\ndef stage(x): return importlib.import_module(x).f()', a='def f(): return «1|2»'), True),
-    'import_module, imported': (dict(m='from importlib import import_module\ndef stage(x): return import_module(x).f()', a='def f(): return «1|2»'), True),
+    'import_module': (dict(m='import importlib\ndef stage(x): return importlib.import_module(x).f()',
+                           a='def f(): return «1|2»'), True),
+    'import_module, imported': (dict(m='from importlib import import_module\ndef stage(x): return import_module(x).f()',
+                                     a='def f(): return «1|2»'), True),
     '__import__': (dict(m='def stage(x): return __import__(x).f()', a='def f(): return «1|2»'), True),
     'sys.modules': (dict(m='import sys\ndef stage(x): return sys.modules[x].f()', a='def f(): return «1|2»'), True),
     'globals': (dict(m='def f(): return «1|2»\ndef stage(x): return globals()[x]()'), True),
-    'a class of another module': (dict(m='from .a import A\nclass B(A): pass\ndef stage(x): return B().f()', a='class A:\n def f(self): return «1|2»'), True),
+    'a class of another module': (dict(m='from .a import A\nclass B(A): pass\ndef stage(x): return B().f()',
+                                       a='class A:\n def f(self): return «1|2»'), True),
     'a constant of another module': (dict(m='from .a import K\ndef stage(x): return x * K', a='K = «1|2»'), True),
-    'a method put on a class of another module': (dict(m='from .a import A\nfrom . import b\ndef stage(x): return A().f(), b.g()',
-                                                       a='class A: pass', b='from .a import A\ndef g(): return 1\nA.f = lambda self: «1|2»'), True),
-    'what the module does when it is imported': (dict(m='from .a import f\ndef stage(x): return f(x)', a='import torch\ndef f(x): return x\n'
+    'a method put on a class of another module': (dict(m='from .a import A\nfrom . import b\n'
+                                                         'def stage(x): return A().f(), b.g()',
+                                                       a='class A: pass', b='from .a import A\ndef g(): return 1\n'
+                                                                            'A.f = lambda self: «1|2»'), True),
+    'what the module does when it is imported': (dict(m='from .a import f\ndef stage(x): return f(x)',
+                                                      a='import torch\ndef f(x): return x\n'
                                                       'torch.set_flush_denormal(«True|False»)'), True),
-    'type checking': (dict(m='from typing import TYPE_CHECKING\nif TYPE_CHECKING: from .a import A\ndef stage(x: "A"): return x', a='class A: k = «1|2»'), False),
-    'the book': (dict(m='from .book.claims import claim\ndef stage(x): return claim(x)', book__claims='def claim(x): return «1|2»'), False),
-    'the cache': (dict(m='from .core import cached\n@cached\ndef stage(x): return x', core='def cached(f): return «1|2»'), False),
+    'type checking': (dict(m='from typing import TYPE_CHECKING\nif TYPE_CHECKING: from .a import A\n'
+                             'def stage(x: "A"): return x', a='class A: k = «1|2»'), False),
+    'the book': (dict(m='from .book.claims import claim\ndef stage(x): return claim(x)',
+                      book__claims='def claim(x): return «1|2»'), False),
+    'the cache': (dict(m='from .core import cached\n@cached\ndef stage(x): return x',
+                       core='def cached(f): return «1|2»'), False),
     'a module beside': (dict(m='def stage(x): return x', a='def f(x): return «1|2»'), False),
 }
 
@@ -401,7 +483,8 @@ def test_packages(name, tmp_path):
 OWN = {
     'a function': ('from {} import f\ndef stage(x): return f(x)', 'def f(x): return «1|2»', True),
     'through the module': ('import {} as m\ndef stage(x): return m.f(x)', 'def f(x): return «1|2»', True),
-    'a helper there': ('import {} as m\ndef stage(x): return m.f(x)', 'def g(x): return «1|2»\ndef f(x): return g(x)', True),
+    'a helper there': ('import {} as m\ndef stage(x): return m.f(x)', 'def g(x): return «1|2»\ndef f(x): return g(x)',
+                       True),
     'a number there': ('import {} as m\ndef stage(x): return m.K', 'K = «1|2»', True),
     'another number there': ('import {} as m\ndef stage(x): return m.K', 'K = 1\nL = «1|2»', False),
     'the module handed on': ('import {} as m\ndef stage(x): return getattr(m, x)', 'K = «1|2»', True),
@@ -426,7 +509,8 @@ def test_a_module_of_ones_own_that_imports_another(tmp_path):
     for k in (1, 2):
         far = module(tmp_path, f'def g(x): return {k}').__name__
         near = module(tmp_path, f'import {far} as far\ndef f(x): return far.g(x)').__name__
-        keys.append([live(f'import {near} as m\ndef stage(x): return {word}') for word in ('m.f(x)', 'getattr(m, x)()')])
+        keys.append([live(f'import {near} as m\ndef stage(x): return {word}') for word in ('m.f(x)',
+            'getattr(m, x)()')])
     assert keys[0][0] != keys[1][0] and keys[0][1] != keys[1][1]
 
 
@@ -449,7 +533,8 @@ def test_a_library_file_that_changes_while_it_runs(tmp_path):
     (tmp_path / 'a.py').write_text('def f(): return 1')
     code = K.Reach(tmp_path)
     (tmp_path / 'a.py').write_text('def f(): return 2')
-    assert K.reached(code, {('deepstruct.a', ('f',))}) == K.reached(code, {('deepstruct.a', ('f',))}) != K.reached(K.Reach(tmp_path), {('deepstruct.a', ('f',))})
+    assert K.reached(code, {('deepstruct.a', ('f',))}) == K.reached(code,
+        {('deepstruct.a', ('f',))}) != K.reached(K.Reach(tmp_path), {('deepstruct.a', ('f',))})
 
 
 @pytest.mark.parametrize('what', ['fields.Phi4.energy', 'training.rate', 'fields.Phi4.__init__', 'wavelets._along'])
@@ -489,9 +574,11 @@ REFUSED = {
     'a lock': ('import threading\nN = threading.Lock()', 'N', 'lock'),
     'a file': ('import os\nN = open(os.devnull)', 'N', 'TextIOWrapper'),
     'a sparse tensor': ('import torch\nN = torch.eye(2).to_sparse()', 'N', 'sparse_coo tensor'),
-    'a sparse tensor in a dict': ('import torch\nN = {"a": [torch.eye(2).to_sparse()]}', "N['a'][0]", 'sparse_coo tensor'),
+    'a sparse tensor in a dict': ('import torch\nN = {"a": [torch.eye(2).to_sparse()]}', "N['a'][0]",
+                                  'sparse_coo tensor'),
     'a meta tensor': ('import torch\nN = torch.empty(2, device="meta")', 'N', 'meta'),
-    'a quantised tensor': ('import torch\nN = torch.quantize_per_tensor(torch.ones(2), 1., 0, torch.qint8)', 'N', 'tensor'),
+    'a quantised tensor': ('import torch\nN = torch.quantize_per_tensor(torch.ones(2), 1., 0, torch.qint8)', 'N',
+                           'tensor'),
     'an optimizer': ('import torch\nN = torch.optim.SGD([torch.zeros(1)], lr=1.)', 'N', 'SGD'),
     'a scripted network': ('import torch\nN = torch.jit.trace(torch.nn.Linear(1, 1), torch.zeros(1))', 'N', ''),
     'in an attribute': ('class A: pass\nN = A()\nN.g = iter([])', "N['g']", 'list_iterator'),
@@ -503,8 +590,10 @@ REFUSED = {
     'eval': ('def N(x): return eval(x)', 'uses eval,', 'no key can follow'),
     'exec': ('def N(x): exec(x)', 'uses exec,', 'no key can follow'),
     'globals': ('def N(x): return globals()[x]', 'uses globals,', 'no key can follow'),
-    'import_module': ('import importlib\ndef N(x): return importlib.import_module(x)', 'import_module', 'no key can follow'),
-    'import_module, imported': ('from importlib import import_module\ndef N(x): return import_module(x)', 'import_module', 'no key can follow'),
+    'import_module': ('import importlib\ndef N(x): return importlib.import_module(x)', 'import_module',
+                      'no key can follow'),
+    'import_module, imported': ('from importlib import import_module\ndef N(x): return import_module(x)',
+                                'import_module', 'no key can follow'),
     'sys.modules': ('import sys\ndef N(x): return sys.modules[x]', 'sys.modules', 'no key can follow'),
 }
 
@@ -513,13 +602,15 @@ REFUSED = {
 def test_refused_by_name(name):
     source, at, says = REFUSED[name]
     with pytest.raises(K.Unkeyed) as e: live(f'{source}\ndef stage(x): return N')
-    assert 'stage, its global N' in str(e.value) and at in str(e.value) and says in str(e.value) and '\n' not in str(e.value)
+    text = str(e.value)
+    assert 'stage, its global N' in text and at in text and says in text and '\n' not in text
 
 
 @pytest.mark.parametrize('value', [torch.Generator(), iter([]), torch.eye(2).to_sparse(), np.random.default_rng(0)])
 def test_refused_as_an_argument(value):
     with pytest.raises(K.Unkeyed, match=r'^stage\(x\) is a'): live('def stage(x): return x', x=value)
-    with pytest.raises(K.Unkeyed, match=r"^stage\(x\)\['a'\]\[0\] is a"): live('def stage(x): return x', x={'a': [value]})
+    with pytest.raises(K.Unkeyed, match=r"^stage\(x\)\['a'\]\[0\] is a"): live('def stage(x): return x',
+        x={'a': [value]})
 
 
 # --- values: one digest for each content, type and structure
@@ -573,25 +664,44 @@ def filled(n): return np.full(n, None, object)
 
 
 DIFFERENT = [
-    None, ..., True, False, 0, 1, -1, 2**70, 0., -0., 1., 1.5, float('nan'), float('inf'), 1j, 0j, '', 'a', 'b', 'ab', b'', b'a', b'1', '1', "b'a'",
-    bytearray(b'a'), memoryview(b'a'), range(3), range(0, 3, 2), slice(1), slice(1, 2), slice(None, T([1])), slice(None, T([2])),
-    [], [1], [1, 2], [2, 1], [[1], 2], [1, [2]], [[1, 2]], [[], []], [[[]]], (), (1,), (1, 2), ((1,), 2), ([1], 2), [(1,), 2], {}, {'a': 1}, {'a': 2}, {'b': 1}, {'a': [1]},
-    {'a': {'b': 1}}, {'a': 1, 'b': 2}, {'b': 2, 'a': 1}, {1: 'a'}, {1.: 'a'}, set(), {1}, {1, 2}, frozenset({1, 2}), {'1'}, {(1, 2)},
-    collections.OrderedDict(a=1), collections.OrderedDict(a=1, b=2), collections.defaultdict(int, a=1), collections.defaultdict(list, a=1),
-    collections.Counter('aab'), collections.deque([1]), collections.deque([1], 1), collections.deque([1], 2), types.SimpleNamespace(a=1), types.SimpleNamespace(a=2),
-    types.MappingProxyType({'a': 1}), P(1, 2), P(2, 1), Q(1, 2), Point(), Point(1.), Point(0), Point(0., Point()), Frozen(), Frozen(1.), Own(), Own(a=1), Own(a=[1]), Own(a=(1,)),
-    Int(1), Int(2), Str('a'), Str('b'), List([1]), List([2]), Dict(a=1), Dict(a=2), Colour.RED, Colour.BLUE, Other.RED, Bits.A, Bits.A | Bits.B, cyclic(), cyclic(2),
-    T(1.), T([1.]), T([[1.]]), T([1., 2.]), T([2., 1.]), T([[1., 2.]]), T([[1.], [2.]]), T([1]), T([1], dtype=torch.int32), T([1.], dtype=torch.float64), T([1.], dtype=torch.bfloat16),
-    T([1.], dtype=torch.float16), T([True]), T([]), T([[]]), torch.zeros(0, 3), torch.zeros(3, 0), T([], dtype=torch.int64), T([-0.]), T([0.]), z, z.conj(), z.real, z.imag, z.conj().imag,
-    torch.nn.Parameter(T([1.])), T([1.], requires_grad=True), torch.float32, torch.float64, torch.device('cpu'), torch.Size([1]),
-    f4(1), np.float64(1), np.int32(1), np.int64(1), np.bool_(True), np.str_('a'), np.datetime64('2020'), np.datetime64('2021'), np.datetime64('2020-01-01'),
-    A(1.), A([1.]), A([[1.]]), A([1., 2.]), A([2., 1.]), A([1.], 'f4'), A([1.], '>f4'), A([1.], '>f8'), A([1], 'i4'), A([1], 'u4'), A([1]), A([], 'f4'), A([]), A([[]]), np.zeros((0, 3)),
-    A([1j]), A([True]), A(['a']), A(['ab']), A(['a'], 'U2'), A([b'a']), A(['2020'], 'M8[Y]'), A(['2020'], 'M8[D]'), A([1], 'm8[s]'), A([1, 2], 'f2'), A([1.], 'g'),
-    A([None]), A([1, None], object), A([[1, None]], object), A([1, 2], object), A([1., 2.], object), A(['a', [1]], object), A(['a', [2]], object), filled(2), filled(3),
-    structured, structured['a'], np.ones(2, structured.dtype), A([(1, [2])], [('a', 'i4'), ('b', 'O')]), A([(1, [3])], [('a', 'i4'), ('b', 'O')]), masked,
-    np.ma.array([1., 2.], mask=[True, False]), np.ma.array([1., 3.], mask=[False, False]), np.rec.array([(1, 2.)], dtype=[('a', 'i4'), ('b', 'f8')]), np.dtype('f4'), np.dtype('>f4'),
-    np.dtype([('a', 'f4')]), len, abs, max, str.upper, str.lower, int, str, dict.fromkeys, np.sin, np.cos, np.mean, torch.sin, torch.relu, torch.nn.ReLU, torch.nn.functional.relu,
-    functools.partial(max, 1), functools.partial(max, 2), functools.partial(min, 1), [1].count, [2].count, 'a'.join, 'b'.join,
+    None, ..., True, False, 0, 1, -1, 2**70, 0., -0., 1., 1.5, float('nan'), float('inf'), 1j, 0j, '', 'a', 'b', 'ab',
+    b'', b'a', b'1', '1', "b'a'",
+    bytearray(b'a'), memoryview(b'a'), range(3), range(0, 3, 2), slice(1), slice(1, 2), slice(None, T([1])),
+    slice(None, T([2])),
+    [], [1], [1, 2], [2, 1], [[1], 2], [1, [2]], [[1, 2]], [[], []], [[[]]], (), (1,), (1, 2), ((1,), 2), ([1], 2),
+    [(1,), 2], {}, {'a': 1}, {'a': 2}, {'b': 1}, {'a': [1]},
+    {'a': {'b': 1}}, {'a': 1, 'b': 2}, {'b': 2, 'a': 1}, {1: 'a'}, {1.: 'a'}, set(), {1}, {1, 2}, frozenset({1, 2}),
+    {'1'}, {(1, 2)},
+    collections.OrderedDict(a=1), collections.OrderedDict(a=1, b=2), collections.defaultdict(int, a=1),
+    collections.defaultdict(list, a=1),
+    collections.Counter('aab'), collections.deque([1]), collections.deque([1], 1), collections.deque([1], 2),
+    types.SimpleNamespace(a=1), types.SimpleNamespace(a=2),
+    types.MappingProxyType({'a': 1}), P(1, 2), P(2, 1), Q(1, 2), Point(), Point(1.), Point(0), Point(0., Point()),
+    Frozen(), Frozen(1.), Own(), Own(a=1), Own(a=[1]), Own(a=(1,)),
+    Int(1), Int(2), Str('a'), Str('b'), List([1]), List([2]), Dict(a=1), Dict(a=2), Colour.RED, Colour.BLUE, Other.RED,
+    Bits.A, Bits.A | Bits.B, cyclic(), cyclic(2),
+    T(1.), T([1.]), T([[1.]]), T([1., 2.]), T([2., 1.]), T([[1., 2.]]), T([[1.], [2.]]), T([1]),
+    T([1], dtype=torch.int32), T([1.], dtype=torch.float64), T([1.], dtype=torch.bfloat16),
+    T([1.], dtype=torch.float16), T([True]), T([]), T([[]]), torch.zeros(0, 3), torch.zeros(3, 0),
+    T([], dtype=torch.int64), T([-0.]), T([0.]), z, z.conj(), z.real, z.imag, z.conj().imag,
+    torch.nn.Parameter(T([1.])), T([1.], requires_grad=True), torch.float32, torch.float64, torch.device('cpu'),
+    torch.Size([1]),
+    f4(1), np.float64(1), np.int32(1), np.int64(1), np.bool_(True), np.str_('a'), np.datetime64('2020'),
+    np.datetime64('2021'), np.datetime64('2020-01-01'),
+    A(1.), A([1.]), A([[1.]]), A([1., 2.]), A([2., 1.]), A([1.], 'f4'), A([1.], '>f4'), A([1.], '>f8'), A([1], 'i4'),
+    A([1], 'u4'), A([1]), A([], 'f4'), A([]), A([[]]), np.zeros((0, 3)),
+    A([1j]), A([True]), A(['a']), A(['ab']), A(['a'], 'U2'), A([b'a']), A(['2020'], 'M8[Y]'), A(['2020'], 'M8[D]'),
+    A([1], 'm8[s]'), A([1, 2], 'f2'), A([1.], 'g'),
+    A([None]), A([1, None], object), A([[1, None]], object), A([1, 2], object), A([1., 2.], object), A(['a', [1]],
+        object), A(['a', [2]], object), filled(2), filled(3),
+    structured, structured['a'], np.ones(2, structured.dtype), A([(1, [2])], [('a', 'i4'), ('b', 'O')]), A([(1, [3])],
+        [('a', 'i4'), ('b', 'O')]), masked,
+    np.ma.array([1., 2.], mask=[True, False]), np.ma.array([1., 3.], mask=[False, False]), np.rec.array([(1, 2.)],
+        dtype=[('a', 'i4'), ('b', 'f8')]), np.dtype('f4'), np.dtype('>f4'),
+    np.dtype([('a', 'f4')]), len, abs, max, str.upper, str.lower, int, str, dict.fromkeys, np.sin, np.cos, np.mean,
+    torch.sin, torch.relu, torch.nn.ReLU, torch.nn.functional.relu,
+    functools.partial(max, 1), functools.partial(max, 2), functools.partial(min, 1), [1].count, [2].count, 'a'.join,
+    'b'.join,
     re.compile('a'), re.compile('a', re.I), re.compile(b'a'), re.compile('a' * 300), re.compile('a' * 301),
 ]
 
@@ -606,17 +716,26 @@ def test_digests_are_one_to_one():
 
 
 def test_words_of_a_digest_do_not_run_together():
+    for kind in (bytearray, lambda b: Path(b.decode())): # what is said before each content, inside a content
+        word = b'of' + type(kind(b'')).__name__.encode()
+        assert K.digest([kind(b'a' + word + b'b'), kind(b'c')]) != K.digest([kind(b'a'), kind(b'b' + word + b'c')])
     assert K.digest(['ab', 'c']) != K.digest(['a', 'bc']) and K.digest({'a': 'b'}) != K.digest({'a': None, 'b': None})
     assert live('def stage(**k): return k', a='b', c='d') != live('def stage(**k): return k', a='bc', d='')
 
 
 SAME = [
-    (np.arange(6).reshape(2, 3).T, np.arange(6).reshape(2, 3).T.copy()), (np.arange(9)[::2], np.array([0, 2, 4, 6, 8])), (np.asfortranarray(np.eye(3)), np.eye(3)),
-    (torch.arange(6).view(2, 3).T, torch.arange(6).view(2, 3).T.contiguous()), (torch.ones(1).expand(3), torch.ones(3)), (torch.arange(9)[::2], T([0, 2, 4, 6, 8])),
-    (z.conj(), z.conj().resolve_conj()), (z.conj().imag, z.conj().imag.resolve_neg()), (torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last), torch.zeros(2, 3, 4, 4)),
-    ({1, 2, 3}, {3, 2, 1}), (frozenset('abc'), frozenset('cba')), (Point(1.), Point(1.)), (P(1, 2), P(1, 2)), (cyclic(2), cyclic(2)), (10**20, 10**20), ('a' * 5000, 'a' * 5000),
-    ([x := [1], x], [[1], [1]]), (np.ma.array([1., 2.], mask=[False, True]), np.ma.array([1., 7.], mask=[False, True])), (A([Point(1.)]), A([Point(1.)])),
-    (torch.nn.Linear(2, 2).state_dict().__class__(a=T([1.])), collections.OrderedDict(a=T([1.]))), (torch.utils.data.TensorDataset, torch.utils.data.TensorDataset),
+    (np.arange(6).reshape(2, 3).T, np.arange(6).reshape(2, 3).T.copy()), (np.arange(9)[::2], np.array([0, 2, 4, 6, 8])),
+    (np.asfortranarray(np.eye(3)), np.eye(3)),
+    (torch.arange(6).view(2, 3).T, torch.arange(6).view(2, 3).T.contiguous()), (torch.ones(1).expand(3), torch.ones(3)),
+    (torch.arange(9)[::2], T([0, 2, 4, 6, 8])),
+    (z.conj(), z.conj().resolve_conj()), (z.conj().imag, z.conj().imag.resolve_neg()),
+    (torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last), torch.zeros(2, 3, 4, 4)),
+    ({1, 2, 3}, {3, 2, 1}), (frozenset('abc'), frozenset('cba')), (Point(1.), Point(1.)), (P(1, 2), P(1, 2)),
+    (cyclic(2), cyclic(2)), (10**20, 10**20), ('a' * 5000, 'a' * 5000),
+    ([x := [1], x], [[1], [1]]), (np.ma.array([1., 2.], mask=[False, True]), np.ma.array([1., 7.], mask=[False, True])),
+    (A([Point(1.)]), A([Point(1.)])),
+    (torch.nn.Linear(2, 2).state_dict().__class__(a=T([1.])), collections.OrderedDict(a=T([1.]))),
+    (torch.utils.data.TensorDataset, torch.utils.data.TensorDataset),
 ]
 
 
@@ -634,13 +753,15 @@ def test_cyclic_values_end():
 def test_digests_do_not_depend_on_the_process():
     """Hash seeds, working directory and the order of imports."""
     code = ("import re\nfrom deepstruct.book import keys as K\nN = {'a', 'b', 'c', ('d', 1)}\n"
-            "exec('def f(x): return x in {\"p\", \"q\", \"r\"}')\nprint(K.digest([N, f, re.compile('a'), len, frozenset('xyz')]))")
-    run = lambda seed: __import__('subprocess').run([sys.executable, '-c', code], env={**__import__('os').environ, 'PYTHONHASHSEED': seed}, capture_output=True, text=True)
+            "exec('def f(x): return x in {\"p\", \"q\", \"r\"}')\n"
+            "print(K.digest([N, f, re.compile('a'), len, frozenset('xyz')]))")
+    run = lambda seed: __import__('subprocess').run([sys.executable, '-c', code], env={**__import__('os').environ,
+        'PYTHONHASHSEED': seed}, capture_output=True, text=True)
     assert run('1').stdout == run('2').stdout != ''
 
 
 def test_state_of_the_process():
-    """In the key: the default dtype, gradients on or off. Not in it: seeds, which `cached` sets from the key, and the environment."""
+    """In the key: default dtype, gradients, autocast. Not in it: the environment, and seeds, which `cached` sets."""
     source = 'import torch\ndef stage(x): return torch.zeros(x)'
     plain = live(source)
     torch.set_default_dtype(torch.float64)
@@ -656,18 +777,21 @@ def test_state_of_the_process():
 
 def test_the_seeded_generators_are_no_content():
     """What the seeds of a stage rule may be called under any name."""
-    for s in ('from random import gauss as f', 'from random import random as f', 'from numpy.random import normal as f', 'from torch import randn as f'):
+    for s in ('from random import gauss as f', 'from random import random as f', 'from numpy.random import normal as f',
+              'from torch import randn as f'):
         assert live(f'{s}\ndef stage(x): return f(x)') == live(f'{s}\ndef stage(x): return f(x)')
 
 
 # --- pages
 def page(path, *cells):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(dict(cells=[dict(cell_type='markdown' if c.startswith('# ') else 'code', source=c) for c in cells])))
+    path.write_text(json.dumps(dict(cells=[dict(cell_type='markdown' if c.startswith('# ') else 'code', source=c) for c
+                                           in cells])))
     return path
 
 
-PAGE = ('# Title', 'from deepstruct.a import f\nfrom deepstruct import b\nK = «1|2»', 'x = f(K)', "claim('p.one', x, null=1)", 'y = b.g(x)',
+PAGE = ('# Title', 'from deepstruct.a import f\nfrom deepstruct import b\nK = «1|2»', 'x = f(K)',
+        "claim('p.one', x, null=1)", 'y = b.g(x)',
         "with figure('p.two', title='t') as fig: fig.plot(y)")
 A_, B_ = 'def f(x): return «1|2»\ndef other(x): return 1', 'def g(x): return «1|2»'
 EDITS = { # (cells, a, b) -> (p.one changes, p.two changes)
@@ -677,12 +801,15 @@ EDITS = { # (cells, a, b) -> (p.one changes, p.two changes)
     'the library, elsewhere': (lambda c: (c, A_ + '\ndef more(): return 1', B_), (False, False)),
     'a cell between': (lambda c: ([*c[:4], 'y = 3', *c[4:]], A_, B_), (False, True)),
     'a cell at the end': (lambda c: ([*c, 'y = 3'], A_, B_), (False, False)),
-    'a cell at the end that uses more': (lambda c: ([*c, 'from deepstruct.a import other\nother(1)'], A_, B_), (False, False)),
+    'a cell at the end that uses more': (lambda c: ([*c, 'from deepstruct.a import other\nother(1)'], A_, B_),
+                                         (False, False)),
     'another claim at the end': (lambda c: ([*c, "claim('p.three', 1., null=1)"], A_, B_), (False, False)),
     'prose': (lambda c: (['# Another', *c[1:], '# More'], A_, B_), (False, False)),
-    'comments and docstrings': (lambda c: ([s if s.startswith('#') else s + ' # more' for s in c], A_.replace(': ', ': # say\n "says"\n '), B_), (False, False)),
+    'comments and docstrings': (lambda c: ([s if s.startswith('#') else s + ' # more' for s in c], A_.replace(': ',
+        ': # say\n "says"\n '), B_), (False, False)),
     'a magic': (lambda c: ([c[0], '%matplotlib inline\n' + c[1], *c[2:]], A_, B_), (False, False)),
-    'a name bound again to another function': (lambda c: ([*c[:4], 'from deepstruct.b import g as f', *c[4:]], A_, B_), (False, True)),
+    'a name bound again to another function': (lambda c: ([*c[:4], 'from deepstruct.b import g as f', *c[4:]], A_, B_),
+                                               (False, True)),
 }
 
 
@@ -692,9 +819,11 @@ def test_rows_of_a_page(name, tmp_path):
     for i, (cells, a, b) in enumerate([(PAGE, A_, B_), do(list(PAGE))]):
         home = tmp_path / str(i) / 'deepstruct'
         home.mkdir(parents=True)
-        (home / 'a.py').write_text(reading(a, 0)), (home / 'b.py').write_text(reading(b, 0)), (home / '__init__.py').touch()
+        (home / 'a.py').write_text(reading(a, 0)), (home / 'b.py').write_text(reading(b,
+            0)), (home / '__init__.py').touch()
         keys.append(K.page_keys(page(tmp_path / str(i) / 'p.ipynb', *(reading(s, 0) for s in cells)), folder=home))
-    assert set(keys[0]) == {'', 'p.one', 'p.two'} and tuple(keys[0][k] != keys[1][k] for k in ('p.one', 'p.two')) == changes
+    assert set(keys[0]) == {'', 'p.one', 'p.two'} and tuple(keys[0][k] != keys[1][k] for k in ('p.one',
+        'p.two')) == changes
 
 
 def test_an_import_again_keeps_the_first(tmp_path):
@@ -703,13 +832,17 @@ def test_an_import_again_keeps_the_first(tmp_path):
     for i in (0, 1):
         home = tmp_path / str(i)
         home.mkdir()
-        (home / 'a.py').write_text(reading('def f(x): return «1|2»', i)), (home / 'b.py').write_text('def f(x): return 3'), (home / '__init__.py').touch()
-        keys.append(K.page_keys(page(home / 'p.ipynb', 'from deepstruct.a import f', 'x = f(1)', 'from deepstruct.b import f', "claim('p', f(x))"), folder=home)['p'])
+        for name, source in (('a', 'def f(x): return «1|2»'), ('b', 'def f(x): return 3'), ('__init__', '')):
+            (home / f'{name}.py').write_text(reading(source, i))
+        keys.append(K.page_keys(page(home / 'p.ipynb', 'from deepstruct.a import f', 'x = f(1)',
+                                     'from deepstruct.b import f', "claim('p', f(x))"), folder=home)['p'])
     assert keys[0] != keys[1]
 
 
-@pytest.mark.parametrize('name', ['from deepstruct.a import *\nx = f(1)', 'import deepstruct.a\nx = deepstruct.a.f(1)', 'from deepstruct import a as z\nx = z.f(1)',
-                                  'def g():\n    from deepstruct.a import f\n    return f(1)\nx = g()', 'import importlib\nx = importlib.import_module("deepstruct.a").f(1)'])
+@pytest.mark.parametrize('name', ['from deepstruct.a import *\nx = f(1)', 'import deepstruct.a\nx = deepstruct.a.f(1)',
+                                  'from deepstruct import a as z\nx = z.f(1)',
+                                  'def g():\n    from deepstruct.a import f\n    return f(1)\nx = g()',
+                                  'import importlib\nx = importlib.import_module("deepstruct.a").f(1)'])
 def test_ways_of_a_page_to_a_function(name, tmp_path):
     keys = []
     for i in (0, 1):
@@ -721,11 +854,14 @@ def test_ways_of_a_page_to_a_function(name, tmp_path):
 
 
 def test_a_line_that_begins_with_a_percent_sign_is_code(tmp_path):
-    a, b = (K.page_keys(page(tmp_path / f'{k}.ipynb', f"x = (7\n% {k})", "claim('p', x)"), folder=tmp_path)['p'] for k in (2, 3))
+    a, b = (K.page_keys(page(tmp_path / f'{k}.ipynb', f"x = (7\n% {k})", "claim('p', x)"), folder=tmp_path)['p'] for k
+            in (2, 3))
     assert a != b
 
 
-@pytest.mark.parametrize('text, says', [('{', 'is no notebook'), ('[]', 'is no notebook'), (json.dumps(dict(cells=[dict(cell_type='code', source='x = = 1')])), 'no Python')])
+@pytest.mark.parametrize('text, says', [('{', 'is no notebook'), ('[]', 'is no notebook'),
+                                        (json.dumps(dict(cells=[dict(cell_type='code', source='x = = 1')])),
+                                         'no Python')])
 def test_what_is_no_page(text, says, tmp_path):
     (tmp_path / 'p.ipynb').write_text(text)
     with pytest.raises(ValueError, match=says): K.page_keys(tmp_path / 'p.ipynb', folder=tmp_path)
