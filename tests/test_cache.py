@@ -33,12 +33,19 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / 'cache'
 
 
+class Hidden:
+    """What a stage can call and no key sees."""
+    def __init__(self, f): self.f = f
+    def __call__(self, *a): return self.f(*a)
+
+
 def cell(source, name='__main__', **space):
     """What a cell of a notebook leaves; `ran()` in it counts."""
     file, runs = f'<ipython-input-{os.urandom(6).hex()}>', []
     linecache.cache[file] = len(source), None, source.splitlines(True), file
     probe = types.ModuleType('probe')
-    probe.ran, probe.__file__ = lambda *a: runs.append(a), os.__file__ # counts as installed: its state is no content
+    probe.ran = Hidden(lambda *a: runs.append(a))
+    probe.__file__ = os.__file__ # counts as installed: its state is no content
     sys.modules['probe'] = probe
     space = {'__name__': name, '__package__': '', **space}
     exec(compile(f'{source}', file, 'exec'), space)
@@ -188,7 +195,7 @@ RETURNED = [(np.float64(1.), "what stage returns is a numpy.float64"), (np.ones(
 def test_what_cannot_be_stored_is_said_at_the_first_call(cache, i):
     value, says = RETURNED[i]
     page = cell(HEAD + 'import probe\n@cached\ndef stage(n): return probe.value()')
-    sys.modules['probe'].value = lambda: value
+    sys.modules['probe'].value = Hidden(lambda: value)
     with pytest.raises(ValueError, match=says) as e: page.stage(1)
     assert '\n' not in str(e.value) and not list(cache.rglob('*.pt'))
 
@@ -209,7 +216,7 @@ def same(a, b):
 @pytest.mark.parametrize('i', range(len(KEPT)))
 def test_what_is_stored_comes_back(cache, i):
     page = cell(HEAD + '@cached\ndef stage(n):\n probe.ran()\n return probe.value()')
-    sys.modules['probe'].value = lambda: KEPT[i]
+    sys.modules['probe'].value = Hidden(lambda: KEPT[i])
     first = page.stage(1)
     assert same(first, page.stage(1)) and same(KEPT[i], first) and len(page.runs) == 1
 
@@ -384,9 +391,9 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, capsys):
     """A value of the old content must not be kept under the new one."""
     page, path = reader('x = path.read_text()\n probe.change()\n return x'), tmp_path / 'd'
     path.write_text('old')
-    sys.modules['probe'].change = lambda: subprocess.run(['sh', '-c', f'echo newer > {path}'], check=True)
+    sys.modules['probe'].change = Hidden(lambda: subprocess.run(['sh', '-c', f'echo newer > {path}'], check=True))
     assert page.stage(path) == 'old' and 'changed while it was read' in capsys.readouterr().err
-    sys.modules['probe'].change = lambda: None
+    sys.modules['probe'].change = Hidden(lambda: None)
     assert page.stage(path).strip() == 'newer'
 
 
@@ -405,6 +412,19 @@ def test_a_stage_that_is_served_tells_the_outer_one(tmp_path):
     assert page.inner(path) == 'a' and page.outer(path) == 'a!'
     path.write_text('bb')
     assert page.outer(path) == 'bb!'
+
+
+@pytest.mark.parametrize('memory', ['functools.lru_cache', 'functools.cache', 'functools.lru_cache(maxsize=2)'])
+def test_what_a_memory_holds_is_no_result(tmp_path, memory):
+    """One that was filled from another file, or under another value of a global, is emptied before a stage runs."""
+    page, path = cell(HEAD + f'import functools\nN = 1\n@{memory}\ndef load(p): return p.read_text() * N\n'
+                      '@cached\ndef one(p): return load(p)\n@cached\ndef two(p): return load(p) + "!"'), tmp_path / 'd'
+    path.write_text('a')
+    assert page.load(path) == 'a' == page.one(path) and page.two(path) == 'a!'
+    path.write_text('bb')
+    assert page.two(path) == 'bb!' and page.one(path) == 'bb'
+    page.one.__stage__.__globals__['N'] = 2
+    assert page.one(path) == 'bbbb' and page.two(path) == 'bbbb!'
 
 
 # --- $DEEPSTRUCT_DATA

@@ -95,6 +95,8 @@ BOTH = {
     'a recursion': 'def h(n): return «1|2» if n < 1 else stage(n - 1)\ndef stage(x): return h(x)',
     'a lambda': 'h = lambda x: x + «1|2»\ndef stage(x): return h(x)',
     'the second lambda of a line': 'f, g = lambda x: x + 1, lambda x: x «+|-» 2\ndef stage(x): return g(x)',
+    'the first lambda of a line': 'f, g = lambda x: x «+|-» 1, lambda x: x + 2\ndef stage(x): return f(x)',
+    'the inner one of two lambdas': 'f = (lambda x: lambda y: y «+|-» x)(1)\ndef stage(x): return f(x)',
     'a lambda in a lambda': 'f = lambda x: (lambda y: y «+|-» x)\ndef stage(x): return f(x)(x)',
     'a lambda in a dict': 'N = {"a": lambda x: x + «1|2»}\ndef stage(x): return N["a"](x)',
     'a function in a list': 'def h(x): return x + «1|2»\nN = [h]\ndef stage(x): return N[0](x)',
@@ -344,6 +346,7 @@ STAYS = {
     'the text of a warning': 'import warnings\ndef stage(x):\n warnings.warn("«a|b»")\n return x',
     'the text of print': 'def stage(x):\n print("«a|b»", f"«c|d» {x}")\n return x',
     'a function that is not called': 'def other(x): return «1|2»\ndef stage(x): return x',
+    'the other lambda of a line': 'f, g = lambda x: x + 1, lambda x: x «+|-» 2\ndef stage(x): return f(x)',
     'a number that is not read': 'OTHER = «1|2»\ndef stage(x): return x',
     'a local of a global\'s name': 'K = «1|2»\ndef stage(x):\n K = x\n return K',
     'a loop variable of a global\'s name': 'K = «1|2»\ndef stage(x): return [K for K in range(x)]',
@@ -374,7 +377,8 @@ STAYS = {
 }
 STATIC_SEES_MORE = {'the order of a set', 'a filled memory', 'a filled memory of a decorator',
                     'a filled cached property',
-                    'a compiled kernel', 'another field of a preset', 'a global made equal'} # counted by source
+                    'a compiled kernel', 'another field of a preset', 'a global made equal',
+                    'the other lambda of a line'} # counted by source
 
 
 @pytest.mark.parametrize('name', [*BOTH, *LIVE])
@@ -499,8 +503,11 @@ OWN = {
 @pytest.mark.parametrize('name', OWN)
 def test_modules_of_ones_own(name, tmp_path):
     page, source, changes = OWN[name]
-    names = [module(tmp_path, reading(source, i)).__name__ for i in (0, 1)]
-    old, new = (live(page.replace('{}', n)) for n in names)
+    def version(i):
+        (tmp_path / str(i)).mkdir()
+        module(tmp_path / str(i), reading(source, i), 'own_module')
+        return live(page.replace('{}', 'own_module'))
+    old, new = version(0), version(1)
     assert (old != new) is changes
 
 
@@ -548,6 +555,42 @@ def test_the_librarys_functions_replaced_by_a_page(what, monkeypatch):
         monkeypatch.setattr(owner, rest[-1], cell(f'def other(*a): return {k}')['other'])
         seen.add(live(source))
     assert len(seen) == 3
+
+
+def test_the_librarys_numbers_and_tables_changed_by_a_page(monkeypatch):
+    """A number of the library, a class put into its table, a function into another library."""
+    from deepstruct import networks
+    from deepstruct.phase_collapse import classification
+    source = 'from deepstruct.phase_collapse import classification as c\ndef stage(x): return c.build("mine", {}, 0)'
+    seen = {live(source)}
+    for k in (1, 2):
+        monkeypatch.setitem(classification.KINDS, 'mine', cell(f'class Mine:\n k = {k}')['Mine'])
+        seen.add(live(source))
+    assert len(seen) == 3
+    source, name = 'from deepstruct.networks import linear\ndef stage(x): return linear(x)', 'torch.nn.functional.relu'
+    monkeypatch.setattr(networks, 'linear', cell('def linear(x): return 1')['linear'])
+    seen = {live(source)}
+    monkeypatch.setattr(networks, 'linear', cell('def linear(x): return 2')['linear'])
+    assert live(source) not in seen
+    source = f'import torch\ndef stage(x): return {name}(x)'
+    seen = {live(source)}
+    for k in (1, 2):
+        monkeypatch.setattr(torch.nn.functional, 'relu', cell(f'def relu(x): return {k}')['relu'])
+        seen.add(live(source))
+    assert len(seen) == 3
+
+
+def test_a_constant_of_the_library_changed_by_a_page(monkeypatch):
+    constants = [(m, k) for m in ('wavelets', 'fields', 'lensing', 'turbulence', 'data', 'statistics', 'networks')
+                 if f'deepstruct.{m}' in sys.modules for k in K.reach().module(f'deepstruct.{m}')['literals']]
+    for module, name in constants:
+        source = f'from deepstruct import {module}\ndef stage(x): return {module}.{name}'
+        before = live(source)
+        with monkeypatch.context() as m:
+            m.setattr(sys.modules[f'deepstruct.{module}'], name, 12345)
+            assert live(source) != before, name
+        assert live(source) == before
+    assert constants
 
 
 def test_no_module_by_its_path_or_name_alone(tmp_path):
