@@ -256,6 +256,30 @@ BOTH = {
     'what print writes to a file': 'import io\ndef stage(x):\n f = io.StringIO()\n print("«a|b»", file=f)\n'
                                    ' return f.getvalue()',
     'a function called warn': 'def warn(k): return k\ndef stage(x): return warn(«1|2»)',
+    'a text that is listened to': 'import io, contextlib\ndef h(): print("«a|b»")\ndef stage(x):\n'
+                                  ' with contextlib.redirect_stdout(io.StringIO()) as s: h()\n'
+                                  ' return s.getvalue()',
+    'a warning that is listened to': 'import warnings\ndef stage(x):\n with warnings.catch_warnings(record=True) as w:\n'
+                                     '  warnings.warn("«a|b»")\n return str(w[0].message)',
+    'an error without a name': 'import sys\ndef h(): raise KeyError("«a|b»")\ndef stage(x):\n try: h()\n'
+                               ' except KeyError: return str(sys.exc_info()[1])',
+    'a trace': 'import traceback\ndef h(): raise KeyError("«a|b»")\ndef stage(x):\n try: h()\n'
+               ' except KeyError: return traceback.format_exc()',
+    'an error of one\'s own': 'class E(Exception):\n def __init__(self, c): self.c = c\ndef h(): raise E(«1|2»)\n'
+                              'def stage(x):\n try: h()\n except E as e: return e.c',
+    'an attribute of a function': 'def h(x): return x * h.k\nh.k = «1|2»\ndef stage(x): return h(x)',
+    'a class in a function': 'def make(k):\n class A:\n  def f(self): return k\n return A\nA = make(«1|2»)\n'
+                             'def stage(x): return A().f()',
+    'a decorated class': 'def put(c): c.k = «1|2»; return c\n@put\nclass A: pass\ndef stage(x): return A.k',
+    'a nested class': 'class A:\n class B:\n  k = «1|2»\ndef stage(x): return A.B.k',
+    'an abstract class': 'from abc import ABC, abstractmethod\nclass A(ABC):\n @abstractmethod\n'
+                         ' def f(self): return «1|2»\nclass B(A):\n def f(self): return super().f()\n'
+                         'def stage(x): return B().f()',
+    'a setter': 'class A:\n @property\n def f(self): return self.k\n @f.setter\n def f(self, v): self.k = v + «1|2»\n'
+                'def stage(x):\n a = A()\n a.f = x\n return a.f',
+    'a signature for numba': 'import numba\ndef g(x): return x + 1\nh = numba.njit("«f4(f4)|f8(f8)»")(g)\n'
+                             'def stage(x): return h(x)',
+    'torch.vmap': 'import torch\ndef h(x): return x + «1|2»\nv = torch.vmap(h)\ndef stage(x): return v(x)',
     'the signature': 'def h(a, b): return a - b\ndef stage(x): return h(«a|b»=x, «b|a»=1)',
     'a global declared inside': 'K = «1|2»\ndef stage(x):\n K = x\n def inner():\n  global K\n  return K\n'
                                 ' return inner()',
