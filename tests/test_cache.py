@@ -127,7 +127,7 @@ def failing(error):
     return f
 
 
-def full(*a, **k): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), '/somewhere/.x.tmp')
+def full(*a, **k): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f'/a/.{os.urandom(4).hex()}.tmp')
 
 
 BROKEN = {
