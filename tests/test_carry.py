@@ -84,7 +84,7 @@ def test_what_was_stale_already_is_not_carried_and_costs_no_run(home, monkeypatc
     monkeypatch.setattr(C, 'smoke', None)
     said = []
     assert C.carry('HEAD~1', say=said.append) == 1 and stale()['toy.mean']
-    assert 'laptop toy.mean: was stale at HEAD~1 already; it is recorded anew or stays stale' in said
+    assert '2 recorded row(s) were stale at HEAD~1 already and stay so: laptop toy.mean, laptop toy.law, ...' in said
 
 
 def test_a_page_that_fails_is_named(home, monkeypatch):

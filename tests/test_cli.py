@@ -445,7 +445,7 @@ def test_stopped(ask, monkeypatch):
 
 def test_carry(ask, monkeypatch):
     asked, module = [], types.ModuleType('deepstruct.book.carry')
-    module.carry = lambda rev, targets=(), record=True: asked.append((rev, list(targets), record)) or 1
+    module.carry = lambda rev, targets=(), trust=(), record=True: asked.append((rev, list(targets), record)) or 1
     monkeypatch.setitem(sys.modules, 'deepstruct.book.carry', module)
     assert ask('carry', 'abc').status == 1 and ask('carry', 'abc', 'cslc', '--dry-run').status == 1
     assert asked == [('abc', [], True), ('abc', ['cslc'], False)]

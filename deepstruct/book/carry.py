@@ -145,8 +145,12 @@ def differences(then:Path, now:Path) -> tuple: # two runs of one page: [what dif
            for k in sorted(s) if s[k] > t.get(k, 0)]
     out += [f'claim {k}: {m.get(k)} then, {n.get(k)} now' for k in sorted({*m, *n}) if not _same(m.get(k), n.get(k))]
     if set(a) == set(b): out += filter(None, [_apart(f'figure {k}', a[k], b[k]) for k in sorted(a)])
-    else: out += _renamed(a, b)
+    else: out += [f for f in _renamed(a, b) if not _same_picture(then, now, f.split()[1])]
     return out, len(s) + len(m) + len(a)
+
+def _same_picture(then, now, id): # pixel for pixel, where the arrays of a figure have other names or shapes
+    both = [d / f'out/figures/{id}.png' for d in (then, now)]
+    return all(p.exists() for p in both) and both[0].read_bytes() == both[1].read_bytes()
 
 def _renamed(a, b): # arrays that have other names now: by content
     marks = [{keys.digest(v): k for k, v in d.items()} for d in (a, b)]
@@ -156,6 +160,7 @@ def _renamed(a, b): # arrays that have other names now: by content
 # %% ../../nbs/book/07_carry.ipynb #9d92fbd5
 def carry(rev:str, # a revision of this checkout
           targets=(), # pages; default: all that are concerned
+          trust=(), # changed functions, as 'module:name', that need not run at smoke; the stamp names them
           record:bool=True, # write the stamps
           say=partial(print, flush=True)) -> int: # 0 where everything concerned was carried, 1 where something was not
     "Compares REV with the tree as it is committed; ValueError where that cannot be asked."
@@ -167,15 +172,16 @@ def carry(rev:str, # a revision of this checkout
         found, lost = concerned(root, tree)
         asked = lambda nb: not targets or Path(nb).stem.removeprefix('paper_') in targets
         found = {nb: rows for nb, rows in found.items() if asked(nb)}
-        for id in lost: say(f'{id}: was stale at {rev} already; it is recorded anew or stays stale')
+        if lost: say(f'{len(lost)} recorded row(s) were stale at {rev} already and stay so: {", ".join(lost[:4])}, ...')
         stamps, bad = {}, len(lost)
         for i, (nb, rows) in enumerate(found.items(), 1):
-            begun, (faults, n) = time.time(), _page(root, tree, nb, Path(tmp) / str(i))
+            begun, (faults, n) = time.time(), _page(root, tree, nb, Path(tmp) / str(i), trust)
             good = [r for r in rows if not any(_concerns(f, r) for f in faults)]
             what = f'page {i} of {len(found)} · {Path(nb).stem} · {len(good)} of {len(rows)} recorded row(s) carried'
             say(f'{what}, {n} values compared · {time.time() - begun:.0f} s', *faults[:12], sep='\n  ')
             bad += len(good) < len(rows)
             told = {'from': there, 'to': here, 'compared': n, 'date': time.strftime('%Y-%m-%d')}
+            if trust: told['trusted'] = sorted(trust)
             for r in good:
                 stamps[r['preset'], r['kind'], r['id']] = dict(key=r['now'], carried=told | {'was': r['key']})
         if record: _stamp(root, stamps)
@@ -188,12 +194,12 @@ def _concerns(fault, row): # does it hold back this record?
     own = kind + 's' == row['kind'] and re.match(rf'{re.escape(row["id"])}[ :]', rest)
     return bool(own or kind not in ('claim', 'figure'))
 
-def _page(root, tree, notebook, tmp): # -> faults, number of values
+def _page(root, tree, notebook, tmp, trust): # -> faults, number of values
     ran = []
     try: ran = [smoke(t, notebook, tmp / w) for w, t in (('then', tree), ('now', root))][1]
     except ValueError as e: return [f'page {e}'], 0
     faults, n = differences(tmp / 'then', tmp / 'now')
-    idle = idle_changes(root, tree, notebook, ran)
+    idle = sorted({*idle_changes(root, tree, notebook, ran)} - {*trust})
     return faults + [f'function {k} has changed and did not run at smoke' for k in idle], n
 
 def _stamp(root, stamps):

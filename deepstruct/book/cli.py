@@ -170,7 +170,7 @@ def reproduce(a):
 def carry(a):
     "Keep the results that a change of the code did not alter."
     from deepstruct.book.carry import carry as run
-    return run(a.rev, a.targets, record=not a.dry_run)
+    return run(a.rev, a.targets, a.trust, record=not a.dry_run)
 
 def site(a):
     "Build the searchable, offline site in _site/."
@@ -215,12 +215,14 @@ _VALUES = {'targets': ('TARGET', "paper, arXiv number, chapter, 'Fig. 5', '2306.
            '--preset': ('P', f'{", ".join(L.PRESETS)}; default: the largest recorded of each; of reproduce: laptop'),
            '--out': ('DIR', "a run's folder; default: what is recorded; of reproduce: out/<preset>"),
            '--jobs': ('N', 'notebooks side by side; default: 1'), 'rev': ('REV', 'a revision, to keep its results'),
-           'id': ('ID', 'PAGE.NAME'), 'name': ('NAME', 'a data set'), '--of': ('PLACE', "'Fig. 5', default: beyond")}
-_MORE = {'targets': dict(nargs='*'), '--jobs': dict(type=int, default=1), '--of': dict(default='beyond')}
+           'id': ('ID', 'PAGE.NAME'), 'name': ('NAME', 'a data set'), '--of': ('PLACE', "'Fig. 5', default: beyond"),
+           '--trust': ('MODULE:NAME', 'a changed function that need not run at smoke; may be said again')}
+_MORE = {'targets': dict(nargs='*'), '--jobs': dict(type=int, default=1), '--of': dict(default='beyond'),
+         '--trust': dict(action='append', default=[])}
 _COMMANDS = {'list': (list_, 'targets --json --preset --out'), 'site': (site, '--readme'), 'data get': (data, 'name'),
              'claims': (claims, 'targets --checks --json --preset --out'), 'data list': (data, '--json'),
              'reproduce': (reproduce, 'targets --preset --jobs --force --record --out'), 'data where': (data, 'name'),
-             'claim new': (claim_new, 'id --of --check'), 'carry': (carry, 'rev targets --dry-run')}
+             'claim new': (claim_new, 'id --of --check'), 'carry': (carry, 'rev targets --trust --dry-run')}
 
 def parser() -> argparse.ArgumentParser:
     "The commands and their options."
