@@ -334,3 +334,16 @@ def test_a_page(tmp_path, before):
 def write(path, nb):
     path.write_text(json.dumps(nb))
     return path
+
+
+def test_kernels_that_numba_keeps_call_none_of_another_file():
+    """numba's own files on disk know the file of a kernel, and not those of the kernels that it calls."""
+    jitted = lambda s: isinstance(s, ast.FunctionDef) and any('njit' in ast.unparse(d) for d in s.decorator_list)
+    trees = {p: ast.parse(p.read_text()) for p in (ROOT / 'deepstruct').rglob('*.py')}
+    kernels = {s.name for t in trees.values() for s in t.body if jitted(s)}
+    for path, tree in trees.items():
+        here = {s.name for s in tree.body if jitted(s)}
+        for s in (s for s in tree.body if jitted(s) and any('cache=True' in ast.unparse(d) for d in s.decorator_list)):
+            called = {n.func.id for n in ast.walk(s) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+            assert called & kernels <= here, (path.name, s.name)
+    assert len(kernels) > 10
