@@ -260,7 +260,8 @@ BOTH = {
                                   ' with contextlib.redirect_stdout(io.StringIO()) as s: h()\n'
                                   ' return s.getvalue()',
     'a warning that is listened to': 'import warnings\ndef stage(x):\n'
-                                     ' with warnings.catch_warnings(record=True) as w:\n  warnings.warn("«a|b»")\n return str(w[0].message)',
+                                     ' with warnings.catch_warnings(record=True) as w:\n'
+                                     '  warnings.warn("«a|b»")\n return str(w[0].message)',
     'an error without a name': 'import sys\ndef h(): raise KeyError("«a|b»")\ndef stage(x):\n try: h()\n'
                                ' except KeyError: return str(sys.exc_info()[1])',
     'a trace': 'import traceback\ndef h(): raise KeyError("«a|b»")\ndef stage(x):\n try: h()\n'
