@@ -200,7 +200,7 @@ def _page(root, tree, notebook, tmp, trust): # -> faults, number of values
     except ValueError as e: return [f'page {e}'], 0
     faults, n = differences(tmp / 'then', tmp / 'now')
     idle = sorted({*idle_changes(root, tree, notebook, ran)} - {*trust})
-    return faults + [f'function {k} has changed and did not run at smoke' for k in idle], n
+    return [f'function {k} has changed and did not run at smoke' for k in idle] + faults, n
 
 def _stamp(root, stamps):
     for preset, kind in {k[:2] for k in stamps}:
