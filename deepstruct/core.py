@@ -171,7 +171,8 @@ def cached(fn): # a stage: what it is given and reads has a `book.keys.digest`; 
     def stage(*args, **kwargs):
         bound = inspect.signature(fn).bind(*args, **kwargs)
         bound.apply_defaults()
-        key = key_of(fn, bound.arguments)
+        memories = []
+        key = key_of(fn, bound.arguments, memories)
         name = f'{fn.__module__}.{fn.__qualname__}'.replace('<locals>.', '')
         path = cache_dir() / 'stages' / name / f'{key}.pt'
         found = _kept(path) if path in mine or not os.environ.get('DEEPSTRUCT_FORCE') else None
@@ -179,6 +180,7 @@ def cached(fn): # a stage: what it is given and reads has a `book.keys.digest`; 
             _SAVED[0] += found[0]['seconds']
             for f in found[0]['files']: reads(_place(f))
             return found[1]
+        for m in memories: m.cache_clear()
         begun, before = time.perf_counter(), _SAVED[0]
         with _stage(key) as record: value = fn(*args, **kwargs)
         _storable(value, f'what {fn.__qualname__} returns')

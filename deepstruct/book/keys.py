@@ -66,9 +66,13 @@ def _uses(n, name): # is the caught error read, other than to be raised again or
     if isinstance(n, ast.Raise) or _says(n): return False
     return isinstance(n, ast.Name) and n.id == name or any(_uses(c, name) for c in ast.iter_child_nodes(n))
 
+_LISTENING = {'exc_info', 'format_exc', 'format_exception', 'catch_warnings', 'redirect_stdout', 'redirect_stderr'}
+
 def _errors(node): # -> ({type: hash of the texts that it is raised with}, types whose text is read)
     raised, caught = defaultdict(str), set()
     for n in ast.walk(node):
+        if _says(n): raised['said'] += normal(n.value.args)
+        if {getattr(n, 'id', ''), getattr(n, 'attr', '')} & _LISTENING: caught |= {'BaseException', 'said'}
         if isinstance(n, ast.Raise) and isinstance(n.exc, ast.Call) and _dotted(n.exc.func):
             raised[_dotted(n.exc.func)[-1]] += normal(n.exc.args) + normal(n.exc.keywords)
         if isinstance(n, ast.Assert) and n.msg: raised['AssertionError'] += normal(n.msg)
@@ -79,6 +83,7 @@ def _errors(node): # -> ({type: hash of the texts that it is raised with}, types
 
 def _text_counts(raised, caught): # does an `except caught` see a `raise raised`? classes of one's own count as seen
     a, kinds = getattr(builtins, raised, None), [getattr(builtins, c, None) for c in caught]
+    if raised == 'said': return raised in caught
     return raised in caught or a is None and bool(caught) or any(b and issubclass(a, b) for b in kinds)
 
 # %% ../../nbs/book/00_keys.ipynb #8f21841e
@@ -154,15 +159,16 @@ def _acts(stmt): # does it call a function for what that does?
                and not _says(n) for n in ast.walk(stmt))
 
 @functools.lru_cache(None)
-def _taken_apart(source:str) -> dict: # of a module: units, names {name: [unit]}, effects [unit], imports
+def _taken_apart(source:str) -> dict: # of a module: units, names {name: [unit]}, effects [unit], imports, literals
     "SyntaxError for what is no Python."
-    units, names, effects, imports, changed = [], defaultdict(list), [], {}, {}
+    units, names, effects, imports, changed, literals = [], defaultdict(list), [], {}, {}, {}
     for stmt in (s for s in ast.parse(source).body if not _idle(s)):
         reads, (raised, caught) = Reads(stmt), _errors(stmt)
         defined, before = hasattr(stmt, 'name'), {c[0]: len(names[c[0]]) for c in reads.chains if c[0] in names}
         if not defined: imports = _merged(imports, reads.imports)
         if isinstance(stmt, (ast.Import, ast.ImportFrom)): continue
         own, changes = _bound([stmt]), set(_changes(stmt))
+        if isinstance(getattr(stmt, 'value', None), ast.Constant): literals |= {k: stmt.value.value for k in own}
         own |= set(_decorating(stmt, changed)) & set(names) if defined else changes
         if defined: changed[stmt.name] = changes
         for name in own: names[name].append(len(units))
@@ -171,7 +177,7 @@ def _taken_apart(source:str) -> dict: # of a module: units, names {name: [unit]}
                           raised=raised, caught=caught, before=before))
     for u in units: # where a name is bound again, it matters whether before or after it is read
         u['hash'] += str(sorted((k, n) for k, n in u.pop('before').items() if len(names[k]) > 1))
-    return dict(units=units, names=dict(names), effects=effects, imports=imports)
+    return dict(units=units, names=dict(names), effects=effects, imports=imports, literals=literals)
 
 # %% ../../nbs/book/00_keys.ipynb #b57fdcc4
 PACKAGE = 'deepstruct'
@@ -187,7 +193,7 @@ class Reach:
     "The code of one package, read from its files at once; nothing is imported."
     def __init__(self, folder): # of the package
         self.folder, self.kept, self.steps = Path(folder), {}, {}
-        self.texts = {p: p.read_text(encoding='utf-8') for p in sorted(self.folder.rglob('*.py'))}
+        self.texts = {p: p.read_text(encoding='utf-8', errors='replace') for p in sorted(self.folder.rglob('*.py'))}
 
     def module(self, name:str): # what `_taken_apart` says of it, or None
         if name not in self.kept:
@@ -269,6 +275,7 @@ class Unkeyed(ValueError):
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), range, datetime.date, datetime.time,
           datetime.datetime, datetime.timedelta, decimal.Decimal, fractions.Fraction)
+_LOCK = threading.RLock() # CPython before 3.11.8 and 3.12.2 cannot parse in two threads (gh-106905)
 _OUTSIDE = (*map(sysconfig.get_path, ('stdlib', 'platstdlib', 'purelib', 'platlib')), site.getusersitepackages())
 
 def _origin(module:str) -> str: # 'project', 'outside' (installed, built in) or 'own' (a page, a user's file)
@@ -297,7 +304,7 @@ class Digest:
     "Adds up what values and code are; `hexdigest()` ends it."
     def __init__(self, known=None): # {id: word} of objects that count by that word only
         self.h, self.seen, self.open, self.targets = hashlib.sha256(), dict(known or {}), [], set()
-        self.raised, self.caught, self.outside = [], set(), set()
+        self.raised, self.caught, self.outside, self.memories = [], set(), set(), []
 
     def put(self, *words): # each with its length, so that no two lists of words look alike
         for w in words:
@@ -335,13 +342,13 @@ class Digest:
             if hasattr(o, 'items'): self.add(k, f'a key of {at}')
             self.add(x, f'{at}[{k!r}]')
 
-    def patched(self, nodes): # what a page has put in the place of the project's functions, or into its classes
+    def patched(self, nodes): # what a page has put in the place of the project's code, into its classes and tables
         for module, name in (n.split(':') for n in sorted(nodes)):
-            o = vars(sys.modules.get(module, self)).get(name)
-            for k, v in [('', o), *(vars(o).items() if isinstance(o, type) else ())]:
-                f = inspect.unwrap(v) if callable(v) else getattr(v, '__func__', getattr(v, 'fget', None))
-                own = isinstance(f, types.FunctionType) and _origin(f.__globals__['__name__']) == 'own'
-                if own: self.put(module, name, k); self.add(v, f'{module}.{name}.{k}')
+            o, literals = vars(sys.modules.get(module, self)).get(name), reach().module(module)['literals']
+            inside = o if isinstance(o, dict) else vars(o) if isinstance(o, type) else {}
+            for k, v in [('', o), *inside.items()]:
+                if _is_own(v): self.put(module, name, k); self.add(v, f'{module}.{name}.{k}')
+            if name in literals and type(o) in _PLAIN and o != literals[name]: self.add(o, f'{module}.{name}')
 
     def hexdigest(self) -> str:
         "Of all that was added, with the project's code that it reached."
@@ -355,12 +362,18 @@ def digest(o, # data, functions, classes, objects
            known=None # {id: word} of objects that count by that word only
           ) -> str: # 20 hex digits
     "Content, types and structure; Unkeyed (a ValueError) names what has no stable content."
-    d = Digest(known)
-    d.add(o, at)
-    return d.hexdigest()
+    with _LOCK:
+        d = Digest(known)
+        d.add(o, at)
+        return d.hexdigest()
 
 # %% ../../nbs/book/00_keys.ipynb #fb2a07fa
 def _own_type(o): return [type(o)] if _origin(type(o).__module__) != 'outside' else []
+def _is_own(v): # is it code of one's own?
+    f = inspect.unwrap(v) if callable(v) else getattr(v, '__func__', getattr(v, 'fget', None))
+    module = f.__globals__.get('__name__') if isinstance(f, types.FunctionType) else getattr(f, '__module__', None)
+    return isinstance(f, (types.FunctionType, type)) and _origin(module or '') == 'own'
+
 def _has(o, k): return inspect.getattr_static(o, k, None) is not None # without asking a __getattr__
 
 def _named(o): # can it be had by its own name? then the name says all of it
@@ -384,9 +397,12 @@ def _thing(d, o, at):
     if isinstance(o, (property, functools.cached_property, staticmethod, classmethod)):
         inner = [getattr(o, k, None) for k in ('fget', 'fset', 'fdel', 'func', '__func__')]
         return d.add_all(type(o).__name__, [f for f in inner if f], at)
-    if isinstance(o, functools._lru_cache_wrapper): return d.add_all('memory', [o.__wrapped__], at)
+    if isinstance(o, functools._lru_cache_wrapper):
+        d.memories.append(o)
+        return d.add_all('memory', [o.__wrapped__], at)
     if type(o).__module__.startswith('numba.') and (f := getattr(o, 'py_func', getattr(o, '__wrapped__', None))):
-        return d.add_all('jit', [f, repr(sorted(o.targetoptions.items()))], at)
+        fixed = [] if getattr(o, '_can_compile', True) else o.signatures
+        return d.add_all('jit', [f, repr(sorted(o.targetoptions.items())), repr(fixed)], at)
     if bound or isinstance(o, (types.MethodDescriptorType, types.WrapperDescriptorType)) or callable(o) and _named(o):
         return _code(d, o, at)
     _object(d, o, type(o), getattr(o, '__dict__', None) or {}, at)
@@ -415,7 +431,10 @@ def _module(d, m, chains, at): # a module, of which these names are read
     d.put('module', m.__name__ if origin != 'own' else '', sorted(chains))
     for chain in sorted(chains):
         if origin == 'project': d.targets.add(reach().find((*m.__name__.split('.'), *chain)))
-        elif origin == 'outside': d.outside.add('.'.join((m.__name__, *chain[:2])))
+        elif origin == 'outside':
+            d.outside.add('.'.join((m.__name__, *chain[:2])))
+            v = functools.reduce(lambda o, k: getattr(o, k, None), chain, m)
+            if _is_own(v): d.add(v, '.'.join((at, *chain)))
         elif chain and hasattr(m, chain[0]): _read(d, getattr(m, chain[0]), {chain[1:]}, f'{at}.{chain[0]}')
         elif id(m) not in d.seen: # handed on as a whole: its file, and the code that it holds or imports
             d.seen[id(m)] = len(d.seen)
@@ -425,6 +444,8 @@ def _module(d, m, chains, at): # a module, of which these names are read
 
 def _read(d, v, chains, at): # a value of which these attributes are read
     if isinstance(v, types.ModuleType): return _module(d, v, chains, at)
+    if isinstance(v, types.FunctionType) and not _has(v, 'registry'): # what stands in attributes of a function
+        for k in sorted({c[0] for c in chains if c} & set(vars(v))): d.add(vars(v)[k], f'{at}.{k}')
     preset = not isinstance(v, type) and getattr(vars(type(v)).get('__dataclass_params__'), 'frozen', False)
     if not preset or not all(c and c[0] in v.__dataclass_fields__ for c in chains): return d.add(v, at)
     for k in sorted({c[0] for c in chains}): d.put('field', k); d.add(getattr(v, k), f'{at}.{k}') # only what is read
@@ -541,10 +562,9 @@ def _imported(d, f, what, chains, at): # inside a function: from x import y
     else: _read(d, target, chains, f'{at}, its import {name or base}')
 
 # %% ../../nbs/book/00_keys.ipynb #88e4e2ba
-_LOCK = threading.RLock() # CPython before 3.11.8 and 3.12.2 cannot parse in two threads (gh-106905)
-
 def key(fn, # a stage, undecorated
-        arguments:dict # bound, defaults applied
+        arguments:dict, # bound, defaults applied
+        memories:list|None=None # takes the lru_caches that it can reach, which may remember another state or file
        ) -> str: # 20 hex digits
     "Of its code, what that reaches, its arguments and the default dtype; Unkeyed names what has no stable content."
     with _LOCK:
@@ -555,6 +575,7 @@ def key(fn, # a stage, undecorated
         for k, v in arguments.items():
             d.put(k)
             d.add(v, f'{name}({k})')
+        if memories is not None: memories += d.memories
         return d.hexdigest()
 
 # %% ../../nbs/book/00_keys.ipynb #c7c77ce5

@@ -30,7 +30,7 @@ def time_to_error(error:float, # relative, bias included
     return 2 * tau * relative_sd**2 / left * each if left > 0 else float('inf')
 
 # %% ../../nbs/log_concavity/08_scaling.ipynb #ac3add59
-@numba.njit(cache=True) # no fastmath: what overflows has to be seen
+@numba.njit # no fastmath: what overflows has to be seen. Not kept on disk: numba would not see langevin change
 def _trajectories(x, g, E, beta, eps, leapfrogs, xi, u, ratio): # (C, L, L); moves x, g, E in place, one trajectory a chain
     C, L = x.shape[0], x.shape[1]
     y, gy = np.empty((L, L)), np.empty((L, L))
