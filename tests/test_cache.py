@@ -764,6 +764,19 @@ def test_a_damaged_checkpoint(tmp_path, capsys, how):
     assert training.read_checkpoint(tmp_path / 'c', 'cpu')['step'] == 30
 
 
+@pytest.mark.parametrize('part', ['model', 'average', 'optimizer'])
+def test_a_flipped_bit_of_what_is_trained(tmp_path, part):
+    """torch.load reads it without a word."""
+    whole = fit(None)
+    fit(tmp_path / 'c', steps=30)
+    state = torch.load(tmp_path / 'c', weights_only=True)
+    of = dict(model=lambda: state['model']['weight'], average=lambda: state['average'][0],
+              optimizer=lambda: state['optimizer']['state'][0]['exp_avg'])[part]()
+    flipped(lambda b: b.rindex(of.numpy().tobytes()) + 2)(tmp_path / 'c')
+    assert torch.load(tmp_path / 'c', weights_only=True) and training.read_checkpoint(tmp_path / 'c', 'cpu') is None
+    assert all(torch.equal(p, q) for p, q in zip(fit(tmp_path / 'c').parameters(), whole.parameters()))
+
+
 class Killed(Exception): pass
 
 

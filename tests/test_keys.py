@@ -134,6 +134,9 @@ BOTH = {
         '@times(1)\ndef h(x): return x\nf = times(«2|3»)(h)\ndef stage(x): return f(x)',
     'what is decorated away': 'def a(f): return abs\ndef b(f): return bool\n@«a|b»\ndef h(x): return x\n'
                               'def stage(x): return h(x)',
+    'wrapped again under its own name':
+        'import functools\ndef times(k):\n def deco(f):\n  @functools.wraps(f)\n  def g(x): return f(x) * k\n'
+        '  return g\n return deco\n@times(1)\ndef h(x): return x\nh = times(«2|3»)(h)\ndef stage(x): return h(x)',
     'under lru_cache': 'import functools\n@functools.lru_cache\ndef h(x): return x + «1|2»\ndef stage(x): return h(x)',
     'a method': 'class A:\n def f(self, x): return x + «1|2»\na = A()\ndef stage(x): return a.f(x)',
     'a bound method': 'class A:\n def f(self, x): return x + «1|2»\nf = A().f\ndef stage(x): return f(x)',
@@ -333,6 +336,11 @@ LIVE = {
     'what a script computed': 'import math\nN = sum(math.sqrt(k) for k in range(«3|4»))\ndef stage(x): return N',
     'a loop variable': 'for n in range(«3|4»): pass\ndef stage(x): return n',
     'a bound builtin': 'N = [1, «2|3»].count\ndef stage(x): return N(x)',
+    'a closure that the library made': 'from deepstruct.wavelet_diffusion.denoisers import denoising_loss\n'
+                                       'f = denoising_loss(lambda g: 0., «1.|2.»)\ndef stage(x): return f(x)',
+    'the code of a wrapper round a library function':
+        'import functools\nfrom deepstruct.training import rate\ndef deco(f):\n @functools.wraps(f)\n'
+        ' def g(*a): return f(*a) «+|-» 1\n return g\nh = deco(rate)\ndef stage(x): return h(x, 9, 1)',
     'a library object': 'from deepstruct import fields\nf = fields.«simulate|Phi4»\ndef stage(x): return f',
     'modules of the library, swapped': 'from deepstruct import «fields as p, wavelets as q|wavelets as p, fields as '
                                        'q»\n'
@@ -556,6 +564,10 @@ def test_an_edited_file_is_not_taken_for_the_code_that_runs(tmp_path):
     try: new = K.digest(__import__('importlib').reload(m).f)
     finally: sys.path.remove(str(tmp_path))
     assert m.f(0) == 22 and len({before, edited, new}) == 3 or before == edited != new
+    (tmp_path / f'{m.__name__}.py').write_text('def f(x): return 22 # by its source again, now with a remark\n')
+    sys.path.insert(0, str(tmp_path))
+    try: assert K.digest(__import__('importlib').reload(m).f) == K.digest(module(tmp_path, 'def f(x): return 22').f)
+    finally: sys.path.remove(str(tmp_path))
     (tmp_path / f'{m.__name__}.py').write_text('# another line\ndef f(x): return 333\n')
     assert K.digest(m.f) not in (before, edited)
 
