@@ -258,8 +258,8 @@ def valued(x) -> bool: # a number, 'nan', 'inf', or a mapping of parts to such?
 
 def _keys_now(notebooks) -> dict: # {notebook: {id: key}} of those that are there; kept in the cache
     root, code, at = project(), Path(sys.modules['deepstruct.places'].__file__).parent, cache_dir() / 'page_keys.json'
-    try: kept = json.loads(at.read_text(encoding='utf-8'))
-    except (OSError, ValueError): kept = {}
+    try: kept = {nb: (stamp, dict(ids)) for nb, (stamp, ids) in json.loads(at.read_text(encoding='utf-8')).items()}
+    except (OSError, ValueError, TypeError, AttributeError): kept = {}
     library = sorted((root / 'deepstruct' if (root / 'deepstruct').is_dir() else code).rglob('*.py')) if root else []
     seen = [(str(p), s.st_size, s.st_mtime_ns) for p in library for s in [p.stat()]]
     stamps = {nb: hash_of([*seen, s.st_size, s.st_mtime_ns]) for nb in notebooks
