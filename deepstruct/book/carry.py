@@ -173,7 +173,7 @@ def carry(rev:str, # a revision of this checkout
         asked = lambda nb: not targets or Path(nb).stem.removeprefix('paper_') in targets
         found = {nb: rows for nb, rows in found.items() if asked(nb)}
         if lost: say(f'{len(lost)} recorded row(s) were stale at {rev} already and stay so: {", ".join(lost[:4])}, ...')
-        stamps, bad = {}, len(lost)
+        bad = len(lost)
         for i, (nb, rows) in enumerate(found.items(), 1):
             begun, (faults, n) = time.time(), _page(root, tree, nb, Path(tmp) / str(i), trust)
             good = [r for r in rows if not any(_concerns(f, r) for f in faults)]
@@ -182,9 +182,8 @@ def carry(rev:str, # a revision of this checkout
             bad += len(good) < len(rows)
             told = {'from': there, 'to': here, 'compared': n, 'date': time.strftime('%Y-%m-%d')}
             if trust: told['trusted'] = sorted(trust)
-            for r in good:
-                stamps[r['preset'], r['kind'], r['id']] = dict(key=r['now'], carried=told | {'was': r['key']})
-        if record: _stamp(root, stamps)
+            stamps = {(r['preset'], r['kind'], r['id']): dict(key=r['now'], carried=told | {'was': r['key']}) for r in good}
+            if record: _stamp(root, stamps) # page by page: a long comparison may be stopped
     if not found: say(f'nothing that was fresh at {rev} is stale now')
     return int(bool(bad))
 
