@@ -182,7 +182,8 @@ def carry(rev:str, # a revision of this checkout
             bad += len(good) < len(rows)
             told = {'from': there, 'to': here, 'compared': n, 'date': time.strftime('%Y-%m-%d')}
             if trust: told['trusted'] = sorted(trust)
-            stamps = {(r['preset'], r['kind'], r['id']): dict(key=r['now'], carried=told | {'was': r['key']}) for r in good}
+            stamps = {(r['preset'], r['kind'], r['id']): dict(key=r['now'], carried=told | {'was': r['key']})
+                      for r in good}
             if record: _stamp(root, stamps) # page by page: a long comparison may be stopped
     if not found: say(f'nothing that was fresh at {rev} is stale now')
     return int(bool(bad))
