@@ -501,7 +501,7 @@ def test_status_of_a_place(toy, started):
         C.claim(id, value, 0.0, null=4.0)
     assert status() == {
         'fig-1': ('reproduced', ''),
-        'thm-1': ('reproduced at reduced scale', ''),
+        'thm-1': ('not attempted', 'what it says is known from memory only; its rows hold'),
         'fig-2': ('needs data or a GPU', 'no row answers it yet'),
     }
     C.claim('toy.mean', value, 1.0, null=4.0)
@@ -514,7 +514,7 @@ def test_status_of_a_place(toy, started):
         C.claim(id, value, 0.0, null=4.0)
     assert status() == {
         'fig-1': ('not attempted', 'drawn, not judged'),
-        'thm-1': ('reproduced at reduced scale', ''),
+        'thm-1': ('not attempted', 'what it says is known from memory only; its rows hold'),
         'fig-2': ('needs data or a GPU', 'no row answers it yet'),
     }
     assert L.counts(L.places('laptop', started))['toy'] == dict(zip(L.STATUSES, (0, 1, 0, 1, 1)))
@@ -717,3 +717,19 @@ def test_the_papers_curve_is_kept_beside_ours(started, monkeypatch):
         assert sorted(kept) == sorted(['paper.fig-1.law.x', 'paper.fig-1.law.y'] + ['a'] * bool(data)) and list(
             kept['paper.fig-1.law.x']
         ) == [1, 2]
+
+
+@pytest.mark.parametrize('certainty, dates, status, why', [
+    ('V', {}, 'reproduced', ''),
+    ('V', {'verdict': 'holds at reduced scale'}, 'reproduced at reduced scale', ''),
+    ('M', {}, 'not attempted', 'known from memory only'),
+    ('V', {'tolerance_date': 'after'}, 'not attempted', 'set after the first look'),
+    ('V', {'protocol_date': 'after'}, 'not attempted', 'set after the first look'),
+])
+def test_memory_and_hindsight_reproduce_nothing(certainty, dates, status, why):
+    place = L.Place(id='fig-1', name='Fig. 1', shows='a law', certainty=certainty)
+    row = {'id': 'a', 'verdict': 'holds', 'tolerance_date': 'before', 'protocol_date': 'before', 'got': 0.0}
+    told = L._status(place, [row | {'expected': 'holds', 'preset': 'laptop'} | dates], [])
+    assert told[0] == status and why in told[1]
+    worse = row | {'id': 'b', 'verdict': 'differs', 'expected': 'differs', 'preset': 'laptop', 'why': '2 of 3'}
+    assert L._status(place, [worse], [])[0] == 'differs'
