@@ -517,7 +517,7 @@ def test_status_of_a_place(toy, started):
         'thm-1': ('not attempted', 'what it says is known from memory only; its rows hold'),
         'fig-2': ('needs data or a GPU', 'no row answers it yet'),
     }
-    assert L.counts(L.places('laptop', started))['toy'] == dict(zip(L.STATUSES, (0, 1, 0, 1, 1)))
+    assert L.counts(L.places('laptop', started))['toy'] == dict(zip(L.STATUSES, (0, 0, 0, 1, 2)))
     assert next(p for p in L.places('laptop', started) if p['id'] == 'thm-1')['rows'] == ['toy.mean', 'toy.b']
     (toy / T.FILE).write_text(T.HEAD.replace('"M"\n', '"M"\nwhy = "too deep"\n'))
     assert {p['id']: p['why'] for p in L.places()}['thm-1'] == 'too deep'
