@@ -124,9 +124,9 @@ def _arrays(out) -> dict: # 'figure array' -> array
     return {f'{p.stem} {k}': a for p in sorted((out / 'out/figures').glob('*.npz')) for k, a in np.load(p).items()}
 
 # %% ../../nbs/book/07_carry.ipynb #1d0a3705
-def _same(a, b): # two numbers of a claim; the older engine kept six digits
+def _same(a, b, six=False): # two numbers of a claim; the older engine kept six digits
     if a == b or a != a and b != b: return True
-    return isinstance(a, float) and isinstance(b, (int, float)) and a == float(f'{b:.6g}')
+    return six and isinstance(a, float) and isinstance(b, (int, float)) and a == float(f'{b:.6g}')
 
 def _apart(name, a, b): # how two arrays of one name differ
     import numpy as np
@@ -138,12 +138,13 @@ def _apart(name, a, b): # how two arrays of one name differ
     most = f', largest difference {np.nanmax(abs(a - b)):.3g}' if a.dtype.kind == 'f' else ''
     return f'{name}{[int(k) for k in i]}: {a[i]} then, {b[i]} now{most}'
 
-def differences(then:Path, now:Path) -> tuple: # two runs of one page: [what differs], how many values were compared
+def differences(then:Path, now:Path, six:bool=False) -> tuple: # two runs of a page: [what differs], number of values
     "Stages by content (there may be more of them now), claims by number, figures by array."
     (s, t), (m, n), (a, b) = ([f(d) for d in (then, now)] for f in (_stages, _numbers, _arrays))
     out = [f'stage {k.split()[0]}: {s[k]} value(s) of one content then, {t.get(k, 0)} now'
            for k in sorted(s) if s[k] > t.get(k, 0)]
-    out += [f'claim {k}: {m.get(k)} then, {n.get(k)} now' for k in sorted({*m, *n}) if not _same(m.get(k), n.get(k))]
+    out += [f'claim {k}: {m.get(k)} then, {n.get(k)} now'
+            for k in sorted({*m, *n}) if not _same(m.get(k), n.get(k), six)]
     if set(a) == set(b): out += filter(None, [_apart(f'figure {k}', a[k], b[k]) for k in sorted(a)])
     else: out += [f for f in _renamed(a, b) if not _same_picture(then, now, f.split()[1])]
     return out, len(s) + len(m) + len(a)
@@ -198,7 +199,8 @@ def _page(root, tree, notebook, tmp, trust): # -> faults, number of values
     ran = []
     try: ran = [smoke(t, notebook, tmp / w) for w, t in (('then', tree), ('now', root))][1]
     except ValueError as e: return [f'page {e}'], 0
-    faults, n = differences(tmp / 'then', tmp / 'now')
+    older = (tree / keys.PACKAGE).is_dir() and not (tree / keys.PACKAGE / 'book').is_dir()
+    faults, n = differences(tmp / 'then', tmp / 'now', older)
     idle = sorted({*idle_changes(root, tree, notebook, ran)} - {*trust})
     return [f'function {k} has changed and did not run at smoke' for k in idle] + faults, n
 
