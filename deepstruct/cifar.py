@@ -29,19 +29,24 @@ def _from_batches(folder, names): # rows of a label and 3 x 32 x 32 bytes
     rows = []
     for name in names:
         b = np.fromfile(folder / name, np.uint8)
-        if len(b) == 0 or len(b) % 3073 or b[::3073].max() > 9: raise ValueError(f'{folder / name} holds {len(b):,} bytes that are not labels below 10 and 3,072 pixels each; expected a binary batch of CIFAR-10')
+        if len(b) == 0 or len(b) % 3073 or b[::3073].max() > 9:
+            raise ValueError(f'{folder / name} holds {len(b):,} bytes that are not labels below 10 and 3,072 pixels '
+                             'each; expected a binary batch of CIFAR-10')
         rows.append(b.reshape(-1, 3073))
     rows = np.concatenate(rows)
     return rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0].astype(np.int64)
 
 def _from_pictures(folder, n): # classes in turn, so that the first n are balanced
-    files = [sorted(f for f in (folder / c).glob('*') if f.suffix.lower() in ('.png', '.jpg', '.jpeg')) for c in CIFAR10]
-    if not all(files): raise ValueError(f'{folder} has no pictures of {CIFAR10[[len(f) for f in files].index(0)]}; expected folders {", ".join(CIFAR10)}')
+    files = [sorted(f for f in (folder / c).glob('*') if f.suffix.lower() in ('.png', '.jpg', '.jpeg'))
+             for c in CIFAR10]
+    if not all(files): raise ValueError(f'{folder} has no pictures of {CIFAR10[[len(f) for f in files].index(0)]}; '
+                                        f'expected folders {", ".join(CIFAR10)}')
     pairs = sorted((i, c) for c, f in enumerate(files) for i in range(len(f)))[:n]
     x = np.empty((len(pairs), 3, 32, 32), np.uint8)
     for k, (i, c) in enumerate(pairs):
         with Image.open(files[c][i]) as im: pixels = np.asarray(im.convert('RGB'))
-        if pixels.shape != (32, 32, 3): raise ValueError(f'{files[c][i]} is {pixels.shape[1]} x {pixels.shape[0]}; expected 32 x 32')
+        if pixels.shape != (32, 32, 3):
+            raise ValueError(f'{files[c][i]} is {pixels.shape[1]} x {pixels.shape[0]}; expected 32 x 32')
         x[k] = pixels.transpose(2, 0, 1)
     return x, np.array([c for _, c in pairs])
 
@@ -51,7 +56,9 @@ def cifar10(split:str='train', # or 'test'
     "ValueError where there are none, or too few, or files that are none of CIFAR-10."
     folder = where_cifar10()
     if split not in _BATCHES: raise ValueError(f"split is {split!r}; expected 'train' or 'test'")
-    if folder is None: raise ValueError('CIFAR-10 is not on this machine; expected data_batch_1.bin ... test_batch.bin, or pictures in train/<class> and test/<class>, in $DEEPSTRUCT_DATA/cifar10')
+    if folder is None:
+        raise ValueError('CIFAR-10 is not on this machine; expected data_batch_1.bin ... test_batch.bin, or pictures '
+                         'in train/<class> and test/<class>, in $DEEPSTRUCT_DATA/cifar10')
     batches = (folder / 'test_batch.bin').exists()
     x, y = _from_batches(folder, _BATCHES[split]) if batches else _from_pictures(folder / split, n)
     if n is not None and not 0 < n <= len(x): raise ValueError(f'n is {n}; expected 1 to {len(x):,}')

@@ -44,11 +44,11 @@ def _stamp(path): # of a file: what changes when it is written; None where there
     except OSError: return None
     return s.st_mtime_ns, s.st_ctime_ns, s.st_size, s.st_ino
 
-def _heard(event, args): # an audit hook (PEP 578): what is opened or listed while a stage runs
-    if not _RUNNING or event not in ('open', 'os.listdir', 'os.scandir') or isinstance(args[0], int): return
+def _heard(event, args, running=_RUNNING): # an audit hook (PEP 578): what is opened or listed while a stage runs
+    if not running or event not in ('open', 'os.listdir', 'os.scandir') or isinstance(args[0], int): return
     path, (how, flags) = os.path.abspath(os.fsdecode(args[0] or '.')), args[1:] if event == 'open' else ('', 0)
     writes = set(how or '') & set('wax+') or (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-    for r in list(_RUNNING): r['wrote' if writes else 'read'].setdefault(path, _stamp(path))
+    for r in list(running): r['wrote' if writes else 'read'].setdefault(path, _stamp(path))
 
 sys.addaudithook(_heard)
 

@@ -32,7 +32,8 @@ class Data:
 
 ZALANDO = 'Fashion-MNIST, Zalando Research (arXiv 1708.07747)'
 LCV = 'the denoisers that the authors of arXiv 2303.02984 trained on CelebA'
-_PLACE = 'celebA_{0}x{0}_gray/noise_range_0to255_RF_{1}x{1}{2}/model.pt' # size, receptive field, '' or '_low' or '_scale_j'
+# size, receptive field, '' or '_low' or '_scale_j'
+_PLACE = 'celebA_{0}x{0}_gray/noise_range_0to255_RF_{1}x{1}{2}/model.pt'
 _REPO = 'https://raw.githubusercontent.com/LabForComputationalVision/local-probability-models-of-images'
 _FLAT = {(160, 5, ''): '6c6cff6a4ecbf827ff41cba5d7326056b48669cd5d756a8f32f721f0cbd032b3',
          (160, 9, ''): '0a0a85098fba8f842ed5bc1aab9fe0f54f745c525d6efd1ff155de0fd8aa48c7',
@@ -56,7 +57,8 @@ _MULTISCALE = {(160, 5, '_scale_0'): '8b5650f2f341fec7c7b49c05bf157fb1f3e2def053
                (320, 40, '_low'): '117575245c85ab00ee0edf1476a002f8428ee82e97dcab0e17c8127378da1c52'}
 
 REGISTRY = {d.name: d for d in (
-    Data('fashion-mnist-15k', f'{ZALANDO}: the first 1,000 training and 500 test images of each class', 'MIT', '5.7 MB, embedded',
+    Data('fashion-mnist-15k', f'{ZALANDO}: the first 1,000 training and 500 test images of each class', 'MIT',
+         '5.7 MB, embedded',
          {'fashion_mnist.npy.xz': 'e7510a7f9e2b5e97b52c79078f985b18c43829104375a52de8547ac0941db9b1'}, embedded=True),
     Data('photographs', 'scikit-image, the photographs in its package', 'CC0 or public domain', 'in scikit-image', {}),
     Data('fashion-mnist', f'{ZALANDO}: 60,000 training and 10,000 test images', 'MIT', '31 MB',
@@ -65,11 +67,14 @@ REGISTRY = {d.name: d for d in (
           't10k-images-idx3-ubyte.gz': '5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b',
           't10k-labels-idx1-ubyte.gz': '0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34'},
          'http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/'),
-    Data('berkeley', 'Berkeley segmentation data set, gray: the 400 training photographs (180 x 180) and the 68 test photographs of the denoising literature', 'non-commercial research use', '15 MB',
+    Data('berkeley', 'Berkeley segmentation data set, gray: the 400 training photographs (180 x 180) and the 68 test '
+                     'photographs of the denoising literature', 'non-commercial research use', '15 MB',
          {'train400': 'fc6b6e013d6407acb21f6602baeb06d14a30b44141c7ec15e5e61f06624caaf3',
           'set68': '2e37a02ad4b84de9ca0f7870c4601b0293e6a4aa02bb3dd2fa3f108949c9e9fe'}),
-    Data('denoisers-flat', f'{LCV}: of whole images', 'MIT', '6 MB', {_PLACE.format(*k): h for k, h in _FLAT.items()}, f'{_REPO}/9e283a455f21291420a4f5cf3c9faa85b1012c4d/denoisers/flat/'),
-    Data('denoisers-multiscale', f'{LCV}: of wavelet details given the low-pass, and of the low-pass', 'MIT', '21 MB', {_PLACE.format(*k): h for k, h in _MULTISCALE.items()},
+    Data('denoisers-flat', f'{LCV}: of whole images', 'MIT', '6 MB', {_PLACE.format(*k): h for k, h in _FLAT.items()},
+         f'{_REPO}/9e283a455f21291420a4f5cf3c9faa85b1012c4d/denoisers/flat/'),
+    Data('denoisers-multiscale', f'{LCV}: of wavelet details given the low-pass, and of the low-pass', 'MIT', '21 MB',
+         {_PLACE.format(*k): h for k, h in _MULTISCALE.items()},
          f'{_REPO}/9c5210e2c225d296ca54f32e40f18c83f585f9e3/denoisers/multi_scale/'))}
 
 def _entry(name):
@@ -79,7 +84,8 @@ def _entry(name):
 # %% ../nbs/foundations/02_data.ipynb #60bf16f8
 def where(name:str # as `list_data` names it
          ) -> Path | None: # a file or folder; None when it is not on this machine
-    "Where a data set lies: in the library, under `$DEEPSTRUCT_DATA`, in the cache, or where Debian's package puts it; never fetches."
+    """Where a data set lies: in the library, under `$DEEPSTRUCT_DATA`, in the cache, or where Debian's package puts
+    it; never fetches."""
     d = _entry(name)
     if name == 'photographs': return Path(importlib.util.find_spec('skimage').origin).parent / 'data'
     if d.embedded: return package_data(next(iter(d.sha256)))
@@ -88,17 +94,20 @@ def where(name:str # as `list_data` names it
     for p in (f'$DATA/{name}', *places): reads(p)
     return next((p for p in places if all((p / f).exists() for f in d.sha256)), None)
 
-BY_HAND = {'berkeley': 'data/Train400 and data/Test/Set68 of the training codes in https://github.com/cszn/DnCNN, as train400 and set68',
+BY_HAND = {'berkeley': 'data/Train400 and data/Test/Set68 of the training codes in https://github.com/cszn/DnCNN, as '
+                       'train400 and set68',
            'cifar10': 'the six .bin files of https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz',
            'celeba-hq': 'the photographs that https://github.com/tkarras/progressive_growing_of_gans says how to make'}
 
 def _others(): # sets that are read where they lie, without sha256
     from deepstruct.cifar import where_cifar10
     own = data_dir() and data_dir() / 'celeba-hq'
-    cifar = dict(name='cifar10', source='CIFAR-10, Krizhevsky (2009): 50,000 + 10,000 colour images of ten classes, 32 x 32')
+    cifar = dict(name='cifar10',
+                 source='CIFAR-10, Krizhevsky (2009): 50,000 + 10,000 colour images of ten classes, 32 x 32')
     faces = dict(name='celeba-hq', source='CelebA-HQ (arXiv 1710.10196): photographs of faces, for preset paper only')
     return [dict(cifar, size='184 MB', licence='none stated', where=where_cifar10()),
-            dict(faces, size='by resolution', licence='non-commercial research use', where=own if own and own.is_dir() else None)]
+            dict(faces, size='by resolution', licence='non-commercial research use',
+                 where=own if own and own.is_dir() else None)]
 
 def list_data() -> list: # of dicts: name, source, size, licence, sha256, where, get
     "Every data set that the library knows, where it lies on this machine, and how it can be had."
@@ -120,22 +129,28 @@ def verified(path:Path, # a file, .gz and .xz decompressed, or a folder of image
     "The uncompressed bytes; ValueError when they are not the expected ones."
     opener = {'.gz': gzip.open, '.xz': lzma.open}.get(Path(path).suffix, open)
     try:
-        if Path(path).is_dir(): content = b''.join(_pixels(f).tobytes() for f in sorted(path.iterdir()) if f.suffix.lower() in IMAGES)
+        if Path(path).is_dir():
+            content = b''.join(_pixels(f).tobytes() for f in sorted(path.iterdir()) if f.suffix.lower() in IMAGES)
         else:
             with opener(path, 'rb') as f: content = f.read()
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as e: raise ValueError(f'{path} is damaged ({e}); delete it and get it again') from None
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as e:
+        raise ValueError(f'{path} is damaged ({e}); delete it and get it again') from None
     got = hashlib.sha256(content).hexdigest()
-    if got != sha256: raise ValueError(f'{path} has sha256 {got[:16]}...; expected {sha256[:16]}...: delete it and get it again')
+    if got != sha256:
+        raise ValueError(f'{path} has sha256 {got[:16]}...; expected {sha256[:16]}...: delete it and get it again')
     return content
 
 # %% ../nbs/foundations/02_data.ipynb #c260945e
 def _download(d, folder):
     import pooch
-    for f in d.sha256: pooch.retrieve(d.url + f, None, fname=Path(f).name, path=(folder / f).parent, downloader=pooch.HTTPDownloader(timeout=20))
+    for f in d.sha256: pooch.retrieve(d.url + f, None, fname=Path(f).name, path=(folder / f).parent,
+                                      downloader=pooch.HTTPDownloader(timeout=20))
 
 def _from_debian(d, folder):
-    subprocess.run(['apt-get', 'download', f'dataset-{d.name}'], cwd=folder, check=True, capture_output=True, timeout=300)
-    subprocess.run(['dpkg-deb', '-x', str(next(folder.glob('*.deb'))), str(folder)], check=True, capture_output=True, timeout=300)
+    subprocess.run(['apt-get', 'download', f'dataset-{d.name}'], cwd=folder, check=True, capture_output=True,
+                   timeout=300)
+    subprocess.run(['dpkg-deb', '-x', str(next(folder.glob('*.deb'))), str(folder)], check=True, capture_output=True,
+                   timeout=300)
     for f in d.sha256: shutil.move(folder / 'usr/share/datasets' / d.name / f, folder / f)
 
 def get(name:str # as `list_data` names it
@@ -154,7 +169,9 @@ def get(name:str # as `list_data` names it
                     for f, sha256 in d.sha256.items(): verified(Path(tmp) / f, sha256)
                 except Exception as e: # no network, no such package, other bytes: the next way may do
                     if i + 1 < len(ways): continue
-                    raise OSError(f'{name} could not be fetched ({type(e).__name__}); put {", ".join(list(d.sha256)[:4])}{", ..." if len(d.sha256) > 4 else ""} into $DEEPSTRUCT_DATA/{name}') from e
+                    raise OSError(f'{name} could not be fetched ({type(e).__name__}); put '
+                                  f'{", ".join(list(d.sha256)[:4])}{", ..." if len(d.sha256) > 4 else ""} into '
+                                  f'$DEEPSTRUCT_DATA/{name}') from e
                 here = cache_dir() / 'data' / name
                 for f in d.sha256:
                     with atomic(here / f) as part: shutil.copyfile(Path(tmp) / f, part)
@@ -175,7 +192,8 @@ def _fashion(full):
     d = REGISTRY['fashion-mnist' if full else 'fashion-mnist-15k']
     if full:
         folder = where(d.name)
-        if folder is None: raise ValueError(f'{d.name} is not on this machine; expected it after `deepstruct data get {d.name}`')
+        if folder is None:
+            raise ValueError(f'{d.name} is not on this machine; expected it after `deepstruct data get {d.name}`')
         a, la, b, lb = (_idx(verified(folder / f, h)) for f, h in d.sha256.items())
         return a, la, b, lb
     (f, h), = d.sha256.items()
@@ -202,14 +220,17 @@ def photograph(name:str='camera', # one of PHOTOGRAPHS
                side:int|None=None # of the centred square; default the whole image
               ) -> Tensor: # (1, 1, height, width) float32 in [0, 1]
     "A gray photograph from scikit-image's package."
-    if name not in PHOTOGRAPHS: raise ValueError(f'photograph {name!r} is unknown; expected one of {", ".join(PHOTOGRAPHS)}')
+    if name not in PHOTOGRAPHS:
+        raise ValueError(f'photograph {name!r} is unknown; expected one of {", ".join(PHOTOGRAPHS)}')
     if side is not None and side < 1: raise ValueError(f'side is {side}; expected a positive number of pixels')
-    with Image.open(where('photographs') / f'{name}.{PHOTOGRAPHS[name]}') as im: x = np.asarray(im, dtype=np.float64) / 255
+    with Image.open(where('photographs') / f'{name}.{PHOTOGRAPHS[name]}') as im:
+        x = np.asarray(im, dtype=np.float64) / 255
     if x.ndim == 3: x = x[..., :3] @ np.array([0.2125, 0.7154, 0.0721])
     if side is not None:
         n = min(x.shape)
         a, b = ((s - n) // 2 for s in x.shape)
-        x = np.asarray(Image.fromarray(x[a:a + n, b:b + n].astype(np.float32)).resize((side, side), Image.Resampling.BOX if side <= n else Image.Resampling.BICUBIC)).clip(0, 1)
+        x = np.asarray(Image.fromarray(x[a:a + n, b:b + n].astype(np.float32)).resize((side, side),
+            Image.Resampling.BOX if side <= n else Image.Resampling.BICUBIC)).clip(0, 1)
     return torch.from_numpy(x.astype(np.float32))[None, None]
 
 def photographs(side:int=128 # of each square
@@ -224,15 +245,18 @@ def image_folder(folder, # that holds .png, .jpg, .bmp, .tif or .webp files, als
                  n:int|None=None # the first n by name
                 ) -> list: # of tensors (C, height, width) float32 in [0, 1]; with `side` all of one shape
     "Images by name; ValueError when the folder holds none, or one that cannot be read or is smaller than `side`."
-    files = sorted(f for f in Path(folder).rglob('*') if f.suffix.lower() in IMAGES)[:n] if Path(folder).is_dir() else []
+    files = (sorted(f for f in Path(folder).rglob('*') if f.suffix.lower() in IMAGES)[:n] if Path(folder).is_dir()
+             else [])
     if not files: raise ValueError(f'{folder} holds no images; expected files ending in {", ".join(IMAGES)}')
     out = []
     for f in files:
         try:
-            with Image.open(f) as im: im = (im if im.mode in ('L', 'RGB') else im.convert('RGB')).convert('L' if gray else 'RGB')
+            with Image.open(f) as im:
+                im = (im if im.mode in ('L', 'RGB') else im.convert('RGB')).convert('L' if gray else 'RGB')
         except OSError as e: raise ValueError(f'{f} cannot be read ({e}); expected an image') from None
         if side:
-            if min(im.size) < side: raise ValueError(f'{f} is {im.size[0]} x {im.size[1]}; expected at least {side} pixels a side')
+            if min(im.size) < side:
+                raise ValueError(f'{f} is {im.size[0]} x {im.size[1]}; expected at least {side} pixels a side')
             im = ImageOps.fit(im, (side, side), Image.Resampling.BOX)
         x = torch.from_numpy(np.asarray(im).copy()).float() / 255
         out.append(x[None] if gray else x.permute(2, 0, 1))
@@ -243,7 +267,8 @@ def berkeley(split:str='train400' # or 'set68'
     "Gray Berkeley photographs; ValueError when they are not on this machine or not the known ones."
     d, folder = REGISTRY['berkeley'], where('berkeley')
     if split not in d.sha256: raise ValueError(f'split is {split!r}; expected one of {", ".join(d.sha256)}')
-    if folder is None: raise ValueError(f'the Berkeley photographs are not on this machine; expected {" and ".join(d.sha256)} in $DEEPSTRUCT_DATA/berkeley')
+    if folder is None: raise ValueError('the Berkeley photographs are not on this machine; expected '
+                                        f'{" and ".join(d.sha256)} in $DEEPSTRUCT_DATA/berkeley')
     verified(folder / split, d.sha256[split])
     return image_folder(folder / split)
 
@@ -253,8 +278,11 @@ def patches(images:list, # of (C, height, width)
             generator=None # randomness
            ) -> Tensor: # (n, C, side, side)
     "Patches at random places, an image as often as it has places; ValueError when none is large enough."
-    rooms = torch.tensor([max(0, x.shape[-2] - side + 1) * max(0, x.shape[-1] - side + 1) for x in images], dtype=torch.float64)
-    if side < 1 or n < 1 or not rooms.sum(): raise ValueError(f'no patch of side {side} fits into {len(images)} image(s), or n = {n} is not positive; expected larger images')
+    rooms = torch.tensor([max(0, x.shape[-2] - side + 1) * max(0, x.shape[-1] - side + 1) for x in images],
+                         dtype=torch.float64)
+    if side < 1 or n < 1 or not rooms.sum():
+        raise ValueError(f'no patch of side {side} fits into {len(images)} image(s), or n = {n} is not positive; '
+                         'expected larger images')
     which = torch.multinomial(rooms, n, True, generator=generator).tolist()
     out = []
     for i, u in zip(which, torch.rand(n, 2, generator=generator, dtype=torch.float64).tolist()):
@@ -268,7 +296,8 @@ def photo_patches(side:int, # of a patch
                   generator=None, # randomness
                   reduce:int=1 # block averages of that many pixels a side, first
                  ) -> tuple: # train (n_train, 1, side, side), held-out (n_test, 1, side, side), where they come from
-    "Gray patches with a held-out part: of `$DEEPSTRUCT_DATA/images` (every fifth image held out), of Berkeley (its 68 test photographs), or of the embedded photographs (the right fifth of each)."
+    """Gray patches with a held-out part: of `$DEEPSTRUCT_DATA/images` (every fifth image held out), of Berkeley (its
+    68 test photographs), or of the embedded photographs (the right fifth of each)."""
     own = data_dir() and data_dir() / 'images'
     reads('$DATA/images')
     if own and own.is_dir():

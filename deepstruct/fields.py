@@ -32,8 +32,10 @@ class Phi4:
     def __post_init__(self):
         object.__setattr__(self, 'L', int(self.L) if isinstance(self.L, numbers.Integral) else self.L)
         object.__setattr__(self, 'beta', float(self.beta) if isinstance(self.beta, numbers.Real) else self.beta)
-        if not (isinstance(self.beta, (int, float)) and 0 <= self.beta < math.inf): raise ValueError(f'beta is {self.beta!r}; expected a finite number, at least 0')
-        if not isinstance(self.L, int) or self.L < 2 or self.L % 2: raise ValueError(f'L is {self.L!r}; expected an even integer, at least 2')
+        if not (isinstance(self.beta, (int, float)) and 0 <= self.beta < math.inf):
+            raise ValueError(f'beta is {self.beta!r}; expected a finite number, at least 0')
+        if not isinstance(self.L, int) or self.L < 2 or self.L % 2:
+            raise ValueError(f'L is {self.L!r}; expected an even integer, at least 2')
 
     def energy(self, x:Tensor # (B, 1, L, L)
               ) -> Tensor: # (B,)
@@ -52,12 +54,15 @@ class Phi4:
 # %% ../nbs/foundations/04_fields.ipynb #c27261f4
 def autocorrelation(series # (chains, T) or (T,), stationary
                    ) -> np.ndarray: # (T,), rho(0) = 1
-    "Autocorrelation averaged over chains, about the mean of all of them; ValueError when it is not finite or does not move."
+    """Autocorrelation averaged over chains, about the mean of all of them; ValueError when it is not finite or does
+    not move."""
     s = np.atleast_2d(np.asarray(series, dtype=float))
-    if s.ndim != 2 or s.shape[1] < 2: raise ValueError(f'series has shape {np.shape(series)}; expected (chains, T) with T at least 2')
+    if s.ndim != 2 or s.shape[1] < 2:
+        raise ValueError(f'series has shape {np.shape(series)}; expected (chains, T) with T at least 2')
     if not np.isfinite(s).all(): raise ValueError('series has values that are NaN or infinite; expected finite ones')
     s, T = s - s.mean(), s.shape[1]
-    if not s.var() > 1e-24 * max(1., np.abs(series).max()**2): raise ValueError('series is constant; its autocorrelation is not defined')
+    if not s.var() > 1e-24 * max(1., np.abs(series).max()**2):
+        raise ValueError('series is constant; its autocorrelation is not defined')
     power = np.abs(np.fft.rfft(s, 2 * T, axis=1))**2
     c = np.fft.irfft(power.mean(0))[:T] / np.arange(T, 0, -1)
     return c / c[0]
@@ -68,14 +73,17 @@ def autocorrelation_time(series, # (chains, T) or (T,), stationary
     r"Integrated autocorrelation time $\tau=\frac12+\sum_{t=1}^W\rho(t)$."
     rho = autocorrelation(series)
     taus = 0.5 + np.cumsum(rho[1:])
-    inside = np.flatnonzero(np.arange(1, len(rho)) >= c * np.maximum(1, taus)) # never shorter than c, for series that alternate
+    # never shorter than c, for series that alternate
+    inside = np.flatnonzero(np.arange(1, len(rho)) >= c * np.maximum(1, taus))
     W = int(inside[0]) + 1 if len(inside) else len(taus)
     tau = float(taus[W - 1])
     return tau, abs(tau) * math.sqrt(2 * (2 * W + 1) / np.size(series))
 
 # %% ../nbs/foundations/04_fields.ipynb #15bd79ed
 SWEEPS = 3 # of Metropolis for one of clusters: the cheapest independent field at side 32
-_HALVES = tuple(np.polynomial.Chebyshev.interpolate(lambda f: 2.**-f, 8, domain=[0, 1]).convert(kind=np.polynomial.Polynomial).coef) # 2^-f on [0, 1], to 1e-12
+# 2^-f on [0, 1], to 1e-12
+_HALVES = tuple(np.polynomial.Chebyshev.interpolate(lambda f: 2.**-f, 8,
+                                                    domain=[0, 1]).convert(kind=np.polynomial.Polynomial).coef)
 
 @numba.njit(inline='always')
 def _exp_minus(x): # e^-x, x >= 0; the library's does not run in vectors
@@ -100,7 +108,8 @@ def _metropolis(phi, beta, width, s, moved): # phi (L, L, C); s (2, C)
         for i in range(L):
             up, down = (i - 1 if i else L - 1), (i + 1 if i < L - 1 else 0)
             for j in range((i + colour) % 2, L, 2):
-                x, a, b, c, d = phi[i, j], phi[up, j], phi[down, j], phi[i, j - 1 if j else L - 1], phi[i, j + 1 if j < L - 1 else 0]
+                x, a, b, c, d = (phi[i, j], phi[up, j], phi[down, j], phi[i, j - 1 if j else L - 1],
+                                 phi[i, j + 1 if j < L - 1 else 0])
                 for k in range(C):
                     u, p, q = _uniform(s0[k], s1[k])
                     v, s0[k], s1[k] = _uniform(p, q)
@@ -124,7 +133,8 @@ def _bonds(phi, beta, s, bond): # bond (L, L, C): 1 to the left, 2 upwards, 3 bo
                 u, p, q = _uniform(s0[k], s1[k])
                 v, s0[k], s1[k] = _uniform(p, q)
                 c = 2 * beta * x[k]
-                out[k] = np.int8(u > _exp_minus(max(c * left[k], 0.))) + np.int8(2) * np.int8(v > _exp_minus(max(c * up[k], 0.)))
+                out[k] = (np.int8(u > _exp_minus(max(c * left[k], 0.))) + np.int8(2)
+                          * np.int8(v > _exp_minus(max(c * up[k], 0.))))
 
 @numba.njit(cache=True)
 def _join(parent, a, b, k): # the clusters of numbers a and b
@@ -177,10 +187,12 @@ def _observe(phi, beta): # energy, m and phi^2 per site, (3, C)
 
 @numba.njit(cache=True)
 def _evolve(phi, beta, width, steps, every, clusters, s):
-    "Moves phi (L, L, C) and the states s (2, C) in place; returns observables (C, steps, 3), the field at each `every`-th step (C, ., L, L), and the acceptance."
+    """Moves phi (L, L, C) and the states s (2, C) in place; returns observables (C, steps, 3), the field at each
+    `every`-th step (C, ., L, L), and the acceptance."""
     L, C = phi.shape[0], phi.shape[2]
     seen, kept, moved = np.empty((C, steps, 3)), np.empty((C, steps // every, L, L), np.float32), np.zeros(C, np.int64)
-    bond, label, parent, sign = np.empty((L, L, C), np.int8), np.zeros((L, L, C), np.int32), np.empty((L * L, C), np.int32), np.empty((L * L, C))
+    bond, label, parent, sign = (np.empty((L, L, C), np.int8), np.zeros((L, L, C), np.int32),
+                                 np.empty((L * L, C), np.int32), np.empty((L * L, C)))
     for t in range(steps):
         for _ in range(SWEEPS): _metropolis(phi, beta, width, s, moved)
         if clusters: _clusters(phi, beta, s, bond, label, parent, sign)
@@ -214,11 +226,14 @@ def simulate(model:Phi4, # which beta, which L
              quiet:bool=True # no progress line
             ) -> Sample:
     r"Decorrelated fields of the $\varphi^4$ model."
-    if not isinstance(n, numbers.Integral) or n < 1: raise ValueError(f'n is {n!r}; expected a positive number of fields')
+    if not isinstance(n, numbers.Integral) or n < 1:
+        raise ValueError(f'n is {n!r}; expected a positive number of fields')
     C, L, start = min(chains or 32, n), model.L, time.perf_counter()
     if C < 1: raise ValueError(f'chains is {chains!r}; expected a positive number')
-    phi, states = torch.randn(L, L, C, generator=generator, dtype=torch.float64).numpy() if hot else np.ones((L, L, C)), _seeds(generator, C)
-    run = lambda steps, every: _evolve(phi, float(model.beta), 1.5 / math.sqrt(1 + model.beta), steps, every, True, states)
+    phi, states = (torch.randn(L, L, C, generator=generator, dtype=torch.float64).numpy() if hot
+                   else np.ones((L, L, C)), _seeds(generator, C))
+    run = lambda steps, every: _evolve(phi, float(model.beta), 1.5 / math.sqrt(1 + model.beta), steps, every, True,
+                                       states)
     burn, steps = 0, 256
     while True:
         seen, _, acceptance = run(steps, steps)
@@ -227,7 +242,8 @@ def simulate(model:Phi4, # which beta, which L
         taus = {k: autocorrelation_time(s) for k, s in series.items()}
         slowest = max(t for t, _ in taus.values())
         if steps >= 60 * slowest and C * steps >= 1000 * slowest: break
-        if steps >= 2**17: raise ValueError(f'chains at beta {model.beta}, L {L} do not decorrelate: tau is above {slowest:.0f} after {burn} steps')
+        if steps >= 2**17: raise ValueError(f'chains at beta {model.beta}, L {L} do not decorrelate: tau is above '
+                                            f'{slowest:.0f} after {burn} steps')
         steps *= 2
     thin = max(1, math.ceil(3 * slowest))
     left = max(float(autocorrelation(s)[thin]) for s in series.values())
@@ -235,7 +251,8 @@ def simulate(model:Phi4, # which beta, which L
     for block in progress(range(0, each, 16), f'phi^4 beta {model.beta}') if not quiet else range(0, each, 16):
         fields.append(run(min(16, each - block) * thin, thin)[1])
     fields = torch.from_numpy(np.concatenate(fields, 1)).transpose(0, 1).reshape(-1, 1, L, L)[:n].contiguous()
-    return Sample(fields, {k: t for k, (t, _) in taus.items()}, {k: e for k, (_, e) in taus.items()}, burn, thin, left, C, acceptance, time.perf_counter() - start)
+    return Sample(fields, {k: t for k, (t, _) in taus.items()}, {k: e for k, (_, e) in taus.items()}, burn, thin, left,
+                  C, acceptance, time.perf_counter() - start)
 
 Phi4.simulate = simulate
 
@@ -259,11 +276,14 @@ def radial_spectrum(x:Tensor # (B, 1, n, n)
 def spectrum_error(x:Tensor, y:Tensor, # (B, 1, n, n) each
                    generator=None, # randomness of the bootstrap
                    boots:int=200) -> dict: # ratio, sd: (n/2,); rms, worst: numbers
-    "The log-ratio of two radial spectra: `rms` over the shells, with the sampling variance of both sets (bootstrap over fields) subtracted from its mean square."
+    """The log-ratio of two radial spectra: `rms` over the shells, with the sampling variance of both sets (bootstrap
+    over fields) subtracted from its mean square."""
     P, Q = radial_spectrum(x)[1].double(), radial_spectrum(y)[1].double()
-    draw = lambda P: torch.stack([P[torch.randint(len(P), (len(P),), generator=generator)].mean(0).log() for _ in range(boots)])
+    draw = lambda P: torch.stack([P[torch.randint(len(P), (len(P),), generator=generator)].mean(0).log()
+                                  for _ in range(boots)])
     r, var = (P.mean(0) / Q.mean(0)).log(), draw(P).var(0) + draw(Q).var(0)
-    return {'ratio': r, 'sd': var.sqrt(), 'rms': float((r**2 - var).mean().clamp_min(0).sqrt()), 'worst': float(r.abs().max())}
+    return {'ratio': r, 'sd': var.sqrt(), 'rms': float((r**2 - var).mean().clamp_min(0).sqrt()),
+            'worst': float(r.abs().max())}
 
 # %% ../nbs/foundations/04_fields.ipynb #b5c46a0c
 def virial(x:Tensor, # (B, 1, L, L)
@@ -283,7 +303,10 @@ def gaussian_field(spectrum, # (w1, w2) -> power per mode, for angular frequenci
     "Exact stationary Gaussian fields of zero mean; ValueError when the power is not finite, non-negative and even."
     w = 2 * torch.pi * torch.fft.fftfreq(L, dtype=torch.float64)
     S = torch.as_tensor(spectrum(w[:, None], w[None, :]), dtype=torch.float64).expand(L, L)
-    if not (torch.isfinite(S) & (S >= 0)).all(): raise ValueError('spectrum has values that are negative, NaN or infinite (at frequency zero?); expected a finite power, at least 0')
-    if not torch.allclose(S, S.flip(0, 1).roll((1, 1), (0, 1)), rtol=1e-9, atol=0): raise ValueError('spectrum differs between w and -w; expected an even power, as real fields have')
+    if not (torch.isfinite(S) & (S >= 0)).all():
+        raise ValueError('spectrum has values that are negative, NaN or infinite (at frequency zero?); expected a '
+                         'finite power, at least 0')
+    if not torch.allclose(S, S.flip(0, 1).roll((1, 1), (0, 1)), rtol=1e-9, atol=0):
+        raise ValueError('spectrum differs between w and -w; expected an even power, as real fields have')
     noise = torch.randn(n, 1, L, L, generator=generator, dtype=dtype, device=generator.device)
     return torch.fft.ifft2(torch.fft.fft2(noise) * S.sqrt().to(noise)).real.contiguous()

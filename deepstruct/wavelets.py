@@ -24,9 +24,12 @@ def check_wavelet(name:str # as PyWavelets calls it: 'haar', 'db4', 'sym8', 'coi
                  ) -> pywt.Wavelet:
     "The wavelet of that name; ValueError when it is unknown or not orthogonal."
     if name in WAVELETS: return pywt.Wavelet(name)
-    if name == 'dmey': raise ValueError("wavelet 'dmey' is orthogonal only up to 2e-3 (a truncated filter); expected an exactly orthogonal one such as 'sym8'")
-    if name in pywt.wavelist(kind='discrete'): raise ValueError(f"wavelet {name!r} is biorthogonal; expected an orthogonal one such as 'haar', 'db4' or 'sym8'")
-    raise ValueError(f"wavelet {name!r} is unknown; expected one of PyWavelets' orthogonal families: haar, db1-38, sym2-20, coif1-17")
+    if name == 'dmey': raise ValueError("wavelet 'dmey' is orthogonal only up to 2e-3 (a truncated filter); expected "
+                                        "an exactly orthogonal one such as 'sym8'")
+    if name in pywt.wavelist(kind='discrete'): raise ValueError(f"wavelet {name!r} is biorthogonal; expected an "
+                                                                "orthogonal one such as 'haar', 'db4' or 'sym8'")
+    raise ValueError(f"wavelet {name!r} is unknown; expected one of PyWavelets' orthogonal families: haar, db1-38, "
+                     "sym2-20, coif1-17")
 
 # %% ../nbs/foundations/03_wavelets.ipynb #195d1cdd
 @functools.lru_cache(None)
@@ -55,7 +58,8 @@ def _window(name, n, inverse, dtype, device):
     used = np.where(used > (n + size) // 2, used - n, used)
     before, after = (0, 0) if size == n else (max(0, -used.min()), max(0, used.max() + 1 - size))
     with torch.inference_mode(False):
-        return int(before), int(after), torch.tensor(A[:, np.arange(-before, size + after) % n], dtype=dtype, device=device)
+        return int(before), int(after), torch.tensor(A[:, np.arange(-before, size + after) % n], dtype=dtype,
+                                                     device=device)
 
 def _along(x, before, after, W, dim):
     "Applies the tile to every window of rows (dim=-2) or of columns (dim=-1) of x (B, n, n)."
@@ -110,19 +114,23 @@ class _Step:
         "$P_{i,i+shift}$ at each pixel i."
         entries = lambda Q, a: Q[np.arange(n), (np.arange(n) + a) % n]
         outer, inner = self._lines(n)
-        P = np.outer(entries(outer, shift[0]), entries(outer, shift[1])) - np.outer(entries(inner, shift[0]), entries(inner, shift[1]))
+        P = (np.outer(entries(outer, shift[0]), entries(outer, shift[1]))
+             - np.outer(entries(inner, shift[0]), entries(inner, shift[1])))
         with torch.inference_mode(False): return torch.tensor(P)
 
 # %% ../nbs/foundations/03_wavelets.ipynb #fbbdc0f7
 def _band(x, name, channels, divisible=1):
     "Cheap shape check for inner loops; finiteness is checked where data enter."
-    if x.ndim != 4 or x.shape[1] != channels or x.shape[2] != x.shape[3] or not x.shape[3] or x.shape[3] % divisible or not x.is_floating_point():
-        raise ValueError(f'{name} is {x.dtype} of shape {tuple(x.shape)}; expected floating (batch, {channels}, n, n)' + (f' with n a multiple of {divisible}' if divisible > 1 else ''))
+    if (x.ndim != 4 or x.shape[1] != channels or x.shape[2] != x.shape[3] or not x.shape[3]
+            or x.shape[3] % divisible or not x.is_floating_point()):
+        raise ValueError(f'{name} is {x.dtype} of shape {tuple(x.shape)}; expected floating (batch, {channels}, n, n)'
+                         + (f' with n a multiple of {divisible}' if divisible > 1 else ''))
     return x
 
 @dataclass(frozen=True)
 class Octave(_Step):
-    r"One orthonormal step $x_{j-1}$ (B, 1, n, n) <-> ($x_j$ (B, 1, n/2, n/2), $\bar x_j$ (B, 3, n/2, n/2): LH, HL, HH as `pywt.dwt2` orders them)."
+    r"""One orthonormal step $x_{j-1}$ (B, 1, n, n) <-> ($x_j$ (B, 1, n/2, n/2), $\bar x_j$ (B, 3, n/2, n/2): LH, HL,
+    HH as `pywt.dwt2` orders them)."""
     name: str # the wavelet
 
     def __post_init__(self): check_wavelet(self.name)
@@ -163,7 +171,8 @@ def pyramid(x:Tensor, # (B, 1, n, n), finite
     step, details = Octave(wavelet), []
     if depth < 0: raise ValueError(f'depth is {depth}; expected a non-negative integer')
     if not torch.isfinite(_band(x, 'x', 1, 2**depth).sum()): check_fields(x)
-    part = max(1, 2**18 // max(1, x[0].numel())) if x.device.type == 'cpu' and len(x) else len(x) # what a processor's cache holds
+    # what a processor's cache holds
+    part = max(1, 2**18 // max(1, x[0].numel())) if x.device.type == 'cpu' and len(x) else len(x)
     if len(x) > part: return [torch.cat(b) for b in zip(*(pyramid(y, wavelet, depth) for y in x.split(part)))]
     for _ in range(depth):
         x, detail = step.analysis(x)
@@ -185,7 +194,8 @@ def packet_matrix(name:str, # wavelet
                   depth:int
                  ) -> np.ndarray: # (n, n) float64, orthogonal; 2^depth blocks of rows, low frequencies first
     "A periodic wavelet packet transform on a line, as a matrix."
-    if depth < 0 or n % 2**depth: raise ValueError(f'side {n} cannot be halved {depth} times; expected a multiple of {2**max(depth, 0)}')
+    if depth < 0 or n % 2**depth:
+        raise ValueError(f'side {n} cannot be halved {depth} times; expected a multiple of {2**max(depth, 0)}')
     bands = [np.eye(n)]
     for _ in range(depth):
         halves = [np.split(step_matrix(name, len(b)) @ b, 2) for b in bands]
@@ -221,7 +231,9 @@ def inverse_packets(bands:Tensor, # as `packets` returns them
 # %% ../nbs/foundations/03_wavelets.ipynb #a01873c2
 @dataclass(frozen=True)
 class HalfOctave(_Step):
-    r"Half an octave of fields on a grid of side n. Step 1: $x_{j-1}$ <-> (itself without the top quarter of either axis (B, 1, n, n), detail (B, 7, n/4, n/4)). Step 2: that field <-> ($x_j$ (B, 1, n/2, n/2), detail (B, 5, n/4, n/4))."
+    r"""Half an octave of fields on a grid of side n. Step 1: $x_{j-1}$ <-> (itself without the top quarter of either
+    axis (B, 1, n, n), detail (B, 7, n/4, n/4)). Step 2: that field <-> ($x_j$ (B, 1, n/2, n/2), detail (B, 5, n/4,
+    n/4))."""
     name: str # the wavelet
     step: int # 1: the top quarter of either axis; 2: the next
 

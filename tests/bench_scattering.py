@@ -1,4 +1,5 @@
-"""Times of one forward and backward pass against kymatio, one core, in turn: `python tests/bench_scattering.py [repetitions]`. Prints ratios of medians; not a test."""
+"""Times of one forward and backward pass against kymatio, one core, in turn: `python tests/bench_scattering.py
+[repetitions]`. Prints ratios of medians; not a test."""
 import statistics
 import sys
 import time
@@ -21,10 +22,12 @@ def ratio(batch, J, side, repetitions):
     x = torch.rand(batch, 1, side, side, generator=generator('bench')).requires_grad_()
     times = [(seconds(theirs, x), seconds(ours, x)) for _ in range(repetitions + 2)][2:]
     a, b = (statistics.median(t) for t in zip(*times))
-    print(f'{batch:3d} images of {side} x {side}, J = {J}: kymatio {1e3 * a:6.1f} ms, ours {1e3 * b:6.1f} ms, {a / b:.1f} times as fast', flush=True)
+    print(f'{batch:3d} images of {side} x {side}, J = {J}: kymatio {1e3 * a:6.1f} ms, ours {1e3 * b:6.1f} ms, '
+          f'{a / b:.1f} times as fast', flush=True)
 
 
 if __name__ == '__main__':
     torch.set_num_threads(1)
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 9
-    for batch, J, side in ((64, 3, 32), (1, 3, 32), (64, 2, 28), (1, 2, 28), (8, 3, 64), (1, 3, 128)): ratio(batch, J, side, n)
+    for batch, J, side in ((64, 3, 32), (1, 3, 32), (64, 2, 28), (1, 2, 28), (8, 3, 64), (1, 3, 128)):
+        ratio(batch, J, side, n)

@@ -6,7 +6,8 @@ from PIL import Image
 
 from deepstruct.core import generator
 from deepstruct.networks import ResNet
-from deepstruct.phase_collapse.at_scale import MEAN, SD, Padded, Pictures, centre_crop, crop_padded, crop_resized, dropped, test_errors, train_published
+from deepstruct.phase_collapse.at_scale import (MEAN, SD, Padded, Pictures, centre_crop, crop_padded, crop_resized,
+                                                dropped, test_errors, train_published)
 from deepstruct.training import fabric
 
 test_errors.__test__ = False
@@ -17,7 +18,9 @@ def test_crops_come_from_the_image():
     seen = set()
     for k in range(300):
         y = crop_padded(x, 1, generator('crop', k))
-        places = [(i, j, f) for i in range(3) for j in range(3) for f in (0, 1) if torch.equal(y, (torch.nn.functional.pad(x, (1,) * 4)[:, i:i + 6, j:j + 6].flip(2) if f else torch.nn.functional.pad(x, (1,) * 4)[:, i:i + 6, j:j + 6]))]
+        places = [(i, j, f) for i in range(3) for j in range(3) for f in (0, 1)
+                  if torch.equal(y, (torch.nn.functional.pad(x, (1,) * 4)[:, i:i + 6, j:j + 6].flip(2) if f
+                                     else torch.nn.functional.pad(x, (1,) * 4)[:, i:i + 6, j:j + 6]))]
         assert len(places) == 1
         seen.add(places[0])
     assert len(seen) == 18
@@ -32,7 +35,10 @@ def test_resized_crops():
         a = np.asarray(crop_resized(gradient, 20, generator('resized', k)))[:, :, 0].astype(float)
         assert a.shape == (20, 20) and np.abs(a - a[:1]).max() <= 1 # columns of one value stay so
         widths.append(abs(a[0, -1] - a[0, 0]) / 2 * 20 / 19)
-    assert 20 < min(widths) < 40 and 85 < max(widths) <= 101 and np.mean([np.asarray(crop_resized(gradient, 20, generator('resized', k)))[0, 0, 0] > np.asarray(crop_resized(gradient, 20, generator('resized', k)))[0, -1, 0] for k in range(200)]) == pytest.approx(.5, abs=.12)
+    assert (20 < min(widths) < 40 and 85 < max(widths) <= 101
+            and np.mean([np.asarray(crop_resized(gradient, 20, generator('resized', k)))[0, 0, 0]
+                         > np.asarray(crop_resized(gradient, 20, generator('resized', k)))[0, -1, 0]
+                         for k in range(200)]) == pytest.approx(.5, abs=.12))
     b = np.asarray(centre_crop(gradient, 70, 70 / 80))[:, :, 0]
     assert np.abs(b[0].astype(float) - np.arange(30, 170, 2)).max() <= 1
 
@@ -77,7 +83,8 @@ def test_pictures_in_folders(tmp_path):
         for i in range(2): Image.new('RGB', (30, 40), (100 * k, 50, 0)).save(tmp_path / name / f'{i}.png')
     data = Pictures(tmp_path, 16, train=False)
     x, y = data[2]
-    assert y == 1 and torch.allclose(x * SD + MEAN, torch.tensor([100, 50, 0]).view(3, 1, 1) / 255 * torch.ones(1, 16, 16), atol=1e-5)
+    assert y == 1 and torch.allclose(x * SD + MEAN, torch.tensor([100, 50, 0]).view(3, 1, 1) / 255
+                                     * torch.ones(1, 16, 16), atol=1e-5)
     (tmp_path / 'dog' / '1.png').write_bytes(b'no picture')
     with pytest.raises(ValueError, match='cannot be read'): data[3]
     with pytest.raises(ValueError, match='two or more'): Pictures(tmp_path / 'cat')

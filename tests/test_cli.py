@@ -290,7 +290,8 @@ def runs(shelf, monkeypatch):
     return prepare
 
 
-GOOD = [('cslc.mixing', .01), ('cslc.levels', .01), ('cslc.off', 1.5), ('cslc.levels_by_nobody', .0), ('cslc.speed', .1),
+GOOD = [('cslc.mixing', .01), ('cslc.levels', .01), ('cslc.off', 1.5), ('cslc.levels_by_nobody', .0),
+        ('cslc.speed', .1),
         ('cslc.unexpected', .1)]
 
 

@@ -20,13 +20,16 @@ def idx(a): return bytes([0, 0, 8, a.ndim]) + np.array(a.shape, '>i4').tobytes()
 def tiny(tmp_path, monkeypatch):
     """A registry whose 'fashion-mnist' is four tiny files, with nothing on this machine."""
     rng = np.random.default_rng(0)
-    arrays = [rng.integers(0, 255, (6, 28, 28), np.uint8), np.arange(6, dtype=np.uint8), rng.integers(0, 255, (4, 28, 28), np.uint8), np.arange(4, dtype=np.uint8)]
+    arrays = [rng.integers(0, 255, (6, 28, 28), np.uint8), np.arange(6, dtype=np.uint8),
+              rng.integers(0, 255, (4, 28, 28), np.uint8), np.arange(4, dtype=np.uint8)]
     files = dict(zip(D.REGISTRY['fashion-mnist'].sha256, map(idx, arrays)))
-    entry = D.Data('fashion-mnist', 'here', 'MIT', 'tiny', {f: hashlib.sha256(b).hexdigest() for f, b in files.items()}, 'http://nowhere.invalid/')
+    entry = D.Data('fashion-mnist', 'here', 'MIT', 'tiny', {f: hashlib.sha256(b).hexdigest() for f, b in files.items()},
+                   'http://nowhere.invalid/')
     monkeypatch.setitem(D.REGISTRY, 'fashion-mnist', entry)
     monkeypatch.setenv('DEEPSTRUCT_CACHE', str(tmp_path / 'cache'))
     monkeypatch.delenv('DEEPSTRUCT_DATA', raising=False)
-    monkeypatch.setattr(D, 'Path', lambda *p: Path(*(str(q).replace('/usr/share/datasets', str(tmp_path / 'none')) for q in p)))
+    monkeypatch.setattr(D, 'Path',
+                        lambda *p: Path(*(str(q).replace('/usr/share/datasets', str(tmp_path / 'none')) for q in p)))
     monkeypatch.setattr(D.shutil, 'which', lambda name: None)
     D._fashion.cache_clear()
     yield files, arrays
@@ -46,7 +49,8 @@ def test_embedded_images_are_balanced_and_small():
     for split, rows, each in (('train', array[:10_000], 1000), ('test', array[10_000:], 500)):
         x, y = D.fashion_mnist(split)
         assert x.dtype == torch.float32 and y.dtype == torch.int64 and torch.bincount(y).tolist() == [each] * 10
-        assert np.array_equal((255 * x).round().byte().numpy().reshape(-1, 784), rows[:, 1:]) and np.array_equal(y, rows[:, 0])
+        assert (np.array_equal((255 * x).round().byte().numpy().reshape(-1, 784), rows[:, 1:])
+                and np.array_equal(y, rows[:, 0]))
     x, y = D.fashion_mnist('test', 7)
     assert x.shape == (7, 1, 28, 28) and torch.equal(x, D.fashion_mnist('test')[0][:7])
     x.zero_()
@@ -88,7 +92,8 @@ def test_found_in_order(tiny, tmp_path, monkeypatch):
     put(files, tmp_path / 'cache/data/fashion-mnist')
     assert D.where('fashion-mnist') == D.get('fashion-mnist') == tmp_path / 'cache/data/fashion-mnist'
     x, y = D.fashion_mnist('train', full=True)
-    assert np.array_equal((255 * x[:, 0]).round().byte(), arrays[0]) and y.tolist() == list(range(6)) and len(D.fashion_mnist('test', full=True)[0]) == 4
+    assert (np.array_equal((255 * x[:, 0]).round().byte(), arrays[0]) and y.tolist() == list(range(6))
+            and len(D.fashion_mnist('test', full=True)[0]) == 4)
     put(files, tmp_path / 'mine/fashion-mnist')
     monkeypatch.setenv('DEEPSTRUCT_DATA', str(tmp_path / 'mine'))
     assert D.where('fashion-mnist') == tmp_path / 'mine/fashion-mnist'
@@ -104,7 +109,8 @@ def test_damaged_files_are_refused(tiny, tmp_path):
 
 def test_fetching_verifies_falls_back_and_leaves_nothing_half_done(tiny, tmp_path, monkeypatch):
     files, home = tiny[0], tmp_path / 'cache/data/fashion-mnist'
-    def wrong(d, folder): put({f: b + b'!' for f, b in files.items()}, folder / 'x'), [p.rename(folder / p.name) for p in (folder / 'x').iterdir()]
+    def wrong(d, folder): put({f: b + b'!' for f, b in files.items()},
+                              folder / 'x'), [p.rename(folder / p.name) for p in (folder / 'x').iterdir()]
     def right(d, folder): put(files, folder / 'x'), [p.rename(folder / p.name) for p in (folder / 'x').iterdir()]
     monkeypatch.setattr(D, '_download', wrong)
     with pytest.raises(OSError, match='DEEPSTRUCT_DATA/fashion-mnist'): D.get('fashion-mnist')
@@ -120,19 +126,26 @@ def test_photographs():
         assert x.ndim == 4 and x.shape[:2] == (1, 1) and 0 <= x.min() and x.max() <= 1 and x.std() > 0.02
     x = D.photographs(64)
     assert x.shape == (10, 1, 64, 64) and x.dtype == torch.float32
-    assert torch.allclose(D.photograph('grass', 64), torch.nn.functional.avg_pool2d(D.photograph('grass'), 8), atol=1e-6)
+    assert torch.allclose(D.photograph('grass', 64), torch.nn.functional.avg_pool2d(D.photograph('grass'), 8),
+                          atol=1e-6)
     assert D.photograph('moon', 600).shape[-1] == 600
 
 
 def test_the_wheel_carries_the_images(tmp_path):
     root = Path(__file__).parents[1]
-    subprocess.run([sys.executable, 'setup.py', '-q', 'build_py', '-d', str(tmp_path)], cwd=root, check=True, capture_output=True)
+    subprocess.run([sys.executable, 'setup.py', '-q', 'build_py', '-d', str(tmp_path)], cwd=root, check=True,
+                   capture_output=True)
     carried = tmp_path / 'deepstruct/_data'
-    assert (carried / 'fashion_mnist.npy.xz').read_bytes() == (root / 'data/fashion_mnist.npy.xz').read_bytes() and (carried / 'nbs/log_concavity/paper_cslc.toml').exists()
+    assert (carried / 'fashion_mnist.npy.xz').read_bytes() == (root
+                                                               / 'data/fashion_mnist.npy.xz').read_bytes() and (carried
+                                                                   / 'nbs/log_concavity/paper_cslc.toml').exists()
 
 
 @pytest.mark.parametrize('call, words', [
-    (lambda: D.get('mnist'), "'mnist' is unknown; expected one of fashion-mnist-15k"), (lambda: D.where(''), 'unknown'), (lambda: D.fashion_mnist('val'), "'val'"),
-    (lambda: D.fashion_mnist(n=0), 'n is 0'), (lambda: D.fashion_mnist('test', 5001), '5,000'), (lambda: D.photograph('lena'), 'camera'), (lambda: D.photograph(side=0), 'side is 0')])
+    (lambda: D.get('mnist'), "'mnist' is unknown; expected one of fashion-mnist-15k"), (lambda: D.where(''), 'unknown'),
+                                         (lambda: D.fashion_mnist('val'), "'val'"),
+    (lambda: D.fashion_mnist(n=0), 'n is 0'), (lambda: D.fashion_mnist('test', 5001), '5,000'),
+                                         (lambda: D.photograph('lena'), 'camera'),
+                                         (lambda: D.photograph(side=0), 'side is 0')])
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words): call()

@@ -11,7 +11,8 @@ from deepstruct import data
 from deepstruct.core import generator
 from deepstruct.wavelet_diffusion import denoisers as D
 
-COUNTS = {5: (80_192, 83_072), 9: (145_728, 148_608), 13: (211_264, 214_144), 23: (375_104, 377_984), 43: (702_784, 705_664)}
+COUNTS = {5: (80_192, 83_072), 9: (145_728, 148_608), 13: (211_264, 214_144), 23: (375_104, 377_984),
+          43: (702_784, 705_664)}
 here = data.where('denoisers-flat') and data.where('denoisers-multiscale')
 needs_weights = pytest.mark.skipif(not here, reason='the published denoisers are not on this machine')
 
@@ -45,7 +46,8 @@ def test_bias_free_is_homogeneous_in_training_mode_too():
 
 def test_noise_and_image_are_complements():
     g = generator('complement')
-    a, b = D.Denoiser(5, width=6, layers=4, returns='image', generator=g), D.Denoiser(5, width=6, layers=4, returns='noise')
+    a, b = (D.Denoiser(5, width=6, layers=4, returns='image', generator=g),
+            D.Denoiser(5, width=6, layers=4, returns='noise'))
     b.load_state_dict(a.state_dict())
     y = torch.randn(2, 1, 12, 12, generator=g)
     assert torch.allclose(a(y) + b(y), y, atol=1e-6)
@@ -63,7 +65,8 @@ def test_haar_in_means():
     low, d = D.split(x)
     a, b, c, e = x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2], x[..., 1::2, 1::2]
     assert torch.allclose(low, F.avg_pool2d(x, 2), atol=1e-6)
-    assert torch.allclose(d[:, :3].abs(), torch.stack([(a + b - c - e)[:, 0], (a - b + c - e)[:, 0], (a - b - c + e)[:, 0]], 1).abs() / 4, atol=1e-6)
+    assert torch.allclose(d[:, :3].abs(), torch.stack([(a + b - c - e)[:, 0], (a - b + c - e)[:, 0],
+                                                       (a - b - c + e)[:, 0]], 1).abs() / 4, atol=1e-6)
     assert torch.allclose(D.merge(low, d), x, atol=1e-6)
 
 def test_multiscale_by_hand():
@@ -90,23 +93,30 @@ def test_weighted_loss():
 
 def test_unet():
     net, y = D.UNetDenoiser(2, 8, 2, generator=generator('u')), torch.randn(2, 2, 16, 16, generator=generator('y'))
-    assert torch.allclose(net(5 * y), 5 * net(y), rtol=1e-4, atol=1e-4) and learned(net) == 9 * (2 * 8 + 8 * 8 + 8 * 16 + 16 * 16 + 16 * 32 + 32 * 32 + 48 * 16 + 16 * 16 + 24 * 8 + 8 * 8) + 16
+    assert (torch.allclose(net(5 * y), 5 * net(y), rtol=1e-4, atol=1e-4)
+            and learned(net) == 9 * (2 * 8 + 8 * 8 + 8 * 16 + 16 * 16 + 16 * 32 + 32 * 32 + 48 * 16 + 16 * 16 + 24 * 8
+                                     + 8 * 8) + 16)
     assert D.measured_field(net, 16, 2, generator('f')) > 16 - 2
     with pytest.raises(ValueError, match='multiple of 4'): net(y[..., :6, :6])
 
 def test_half_precision_training_of_scales():
     from deepstruct import training
     net = D.Denoiser(5, width=4, layers=4, normalised=True)
-    training.fit(net, D.denoising_loss(lambda g: torch.rand(4, 1, 8, 8, generator=g)), 2, on=training.fabric(precision='bf16-mixed'))
+    training.fit(net, D.denoising_loss(lambda g: torch.rand(4, 1, 8, 8, generator=g)), 2,
+                 on=training.fabric(precision='bf16-mixed'))
     assert torch.isfinite(net(torch.rand(1, 1, 8, 8, generator=generator('r')))).all()
 
 def test_refused():
     net = D.Denoiser(5, width=4, layers=4, generator=generator('net'))
-    for call, word in ((lambda: D.denoise(net, 255 * torch.rand(1, 1, 8, 8)), r'expected an image in \[0, 1\]'), (lambda: D.denoise(net, torch.rand(1, 3, 8, 8)), 'gray'),
-                       (lambda: D.pyramid(torch.rand(1, 1, 6, 6), 2), 'multiple of 4'), (lambda: D.load_published(7), 'not published'), (lambda: D.published_multiscale(size=80), '160 or 320'),
-                       (lambda: D.check_range(-torch.ones(1, 1, 4, 4)), 'values from -1 to -1'), (lambda: D.Denoiser(6), 'odd number'), (lambda: D.Denoiser(45), 'to 43')):
+    for call, word in ((lambda: D.denoise(net, 255 * torch.rand(1, 1, 8, 8)), r'expected an image in \[0, 1\]'),
+                       (lambda: D.denoise(net, torch.rand(1, 3, 8, 8)), 'gray'),
+                       (lambda: D.pyramid(torch.rand(1, 1, 6, 6), 2), 'multiple of 4'), (lambda: D.load_published(7),
+                           'not published'), (lambda: D.published_multiscale(size=80), '160 or 320'),
+                       (lambda: D.check_range(-torch.ones(1, 1, 4, 4)), 'values from -1 to -1'),
+                       (lambda: D.Denoiser(6), 'odd number'), (lambda: D.Denoiser(45), 'to 43')):
         with pytest.raises(ValueError, match=word): call()
-    with pytest.warns(UserWarning, match='trained up to 1.00'): D.denoise(net, 3 * torch.randn(1, 1, 16, 16, generator=generator('loud')))
+    with pytest.warns(UserWarning, match='trained up to 1.00'):
+        D.denoise(net, 3 * torch.randn(1, 1, 16, 16, generator=generator('loud')))
     with warnings.catch_warnings():
         warnings.simplefilter('error'); D.denoise(net, torch.rand(1, 1, 16, 16, generator=generator('calm')))
 
@@ -115,15 +125,22 @@ class Evil:
 
 def test_files_that_are_refused(tmp_path):
     def saved(name, content): torch.save(content, tmp_path / name); return tmp_path / name
-    good = {'conv_layers.0.weight': torch.ones(4, 1, 3, 3), 'conv_layers.1.weight': torch.ones(4, 4, 1, 1), 'conv_layers.2.weight': torch.ones(1, 4, 3, 3), 'BN_layers.0.gammas': torch.ones(1, 4, 1, 1), 'BN_layers.0.running_sd': torch.ones(1, 4, 1, 1)}
+    good = {'conv_layers.0.weight': torch.ones(4, 1, 3, 3), 'conv_layers.1.weight': torch.ones(4, 4, 1, 1),
+            'conv_layers.2.weight': torch.ones(1, 4, 3, 3), 'BN_layers.0.gammas': torch.ones(1, 4, 1, 1),
+            'BN_layers.0.running_sd': torch.ones(1, 4, 1, 1)}
     net = D.read_weights(saved('good.pt', {f'module.{k}': v for k, v in good.items()}))
     assert net.sizes == (3, 1, 3) and net.returns == 'noise'
     with open(tmp_path / 'evil.pt', 'wb') as f: pickle.dump(Evil(), f)
     cut = tmp_path / 'cut.pt'; cut.write_bytes((tmp_path / 'good.pt').read_bytes()[:300])
     tampered = hashlib.sha256(b'').hexdigest()
-    for path, sha, word in ((tmp_path / 'evil.pt', None, 'not a file of plain weights'), (cut, None, 'not a file of plain weights'), (tmp_path / 'good.pt', tampered, 'sha256'), (tmp_path / 'none.pt', None, 'cannot be read'),
-                            (saved('list.pt', [torch.ones(2)]), None, 'no tensors by name'), (saved('bias.pt', good | {'conv_layers.0.bias': torch.ones(4)}), None, 'bias-free'),
-                            (saved('wide.pt', good | {'conv_layers.1.weight': torch.ones(5, 4, 1, 1)}), None, 'fit together'), (saved('k5.pt', good | {'conv_layers.1.weight': torch.ones(4, 4, 5, 5)}), None, 'bias-free')):
+    for path, sha, word in ((tmp_path / 'evil.pt', None, 'not a file of plain weights'),
+                            (cut, None, 'not a file of plain weights'), (tmp_path / 'good.pt', tampered, 'sha256'),
+                            (tmp_path / 'none.pt', None, 'cannot be read'),
+                            (saved('list.pt', [torch.ones(2)]), None, 'no tensors by name'),
+                            (saved('bias.pt', good | {'conv_layers.0.bias': torch.ones(4)}), None, 'bias-free'),
+                            (saved('wide.pt', good | {'conv_layers.1.weight': torch.ones(5, 4, 1, 1)}), None,
+                             'fit together'), (saved('k5.pt', good | {'conv_layers.1.weight': torch.ones(4, 4, 5, 5)}),
+                                               None, 'bias-free')):
         with pytest.raises(ValueError, match=word): D.read_weights(path, sha)
 
 @needs_weights

@@ -1,4 +1,5 @@
-"""Error bounds: closed forms against other routes, kernels against loops, inequalities on random laws, what an estimate costs against its spread."""
+"""Error bounds: closed forms against other routes, kernels against loops, inequalities on random laws, what an
+estimate costs against its spread."""
 import itertools
 import math
 
@@ -15,7 +16,8 @@ from deepstruct.log_concavity.score_matching import NormalEquations, normal_equa
 from deepstruct.wavelets import HalfOctave, Octave
 torch.set_num_threads(1)
 D = torch.float64
-CASCADES = {'haar': [Octave('haar')] * 3, 'db3': [Octave('db3')] * 2, 'half': [HalfOctave('db2', 1), HalfOctave('db2', 2), Octave('haar')]}
+CASCADES = {'haar': [Octave('haar')] * 3, 'db3': [Octave('db3')] * 2,
+            'half': [HalfOctave('db2', 1), HalfOctave('db2', 2), Octave('haar')]}
 
 
 def precision(d, *words): # well conditioned, nothing stationary
@@ -23,13 +25,16 @@ def precision(d, *words): # well conditioned, nothing stationary
     return A @ A.T / (2 * d) + .2 * torch.eye(d, dtype=D)
 
 
-def pair(d, *words): return precision(d, 'K', *words), precision(d, 'Q', *words), .3 * torch.randn(d, generator=generator('s', *words), dtype=D)
+def pair(d, *words): return precision(d, 'K', *words), precision(d, 'Q', *words), .3 * torch.randn(d,
+    generator=generator('s', *words), dtype=D)
 
 
-def normal(K, mean=None): return MultivariateNormal(torch.zeros(len(K), dtype=D) if mean is None else mean, precision_matrix=K)
+def normal(K, mean=None):
+    return MultivariateNormal(torch.zeros(len(K), dtype=D) if mean is None else mean, precision_matrix=K)
 
 
-def draws(K, mean, n, *words): return mean + torch.randn(n, len(K), generator=generator('draws', *words), dtype=D) @ torch.linalg.inv(torch.linalg.cholesky(K))
+def draws(K, mean, n, *words): return mean + torch.randn(n, len(K), generator=generator('draws', *words),
+                                                         dtype=D) @ torch.linalg.inv(torch.linalg.cholesky(K))
 
 
 def conditional(K, G, B, mean, low): # of Bx given Gx, by covariances
@@ -38,7 +43,8 @@ def conditional(K, G, B, mean, low): # of Bx given Gx, by covariances
     return B @ mean + (low - G @ mean) @ gain.T, B @ P @ B.T - gain @ G @ P @ B.T
 
 
-@pytest.mark.parametrize('step, d', [(Octave('haar'), 16), (Octave('db3'), 64), (HalfOctave('haar', 1), 64), (HalfOctave('db2', 2), 36)])
+@pytest.mark.parametrize('step, d', [(Octave('haar'), 16), (Octave('db3'), 64), (HalfOctave('haar', 1), 64),
+                                     (HalfOctave('db2', 2), 36)])
 def test_rows_are_the_step(step, d):
     G, B = E.step_rows(step, d)
     U = torch.cat([G, B])
@@ -49,7 +55,8 @@ def test_rows_are_the_step(step, d):
     low, detail = step.analysis(first.low(field) if first else field)
     assert torch.allclose(x @ B.T, detail.flatten(1), atol=1e-10)
     if getattr(step, 'step', 2) == 2: assert torch.allclose(x @ G.T, low.flatten(1), atol=1e-10)
-    else: assert torch.allclose(x @ G.T @ G, low.flatten(1), atol=1e-10) # the field without its top quarter, from its coefficients
+    # the field without its top quarter, from its coefficients
+    else: assert torch.allclose(x @ G.T @ G, low.flatten(1), atol=1e-10)
 
 
 def test_gaussian_kl():
@@ -63,7 +70,8 @@ def test_gaussian_kl():
 def test_chain_rule_and_each_term(name):
     K, Q, s = pair(64, name)
     levels = list(E.gaussian_levels(K, Q, CASCADES[name], s))
-    terms = [E.conditional_gaussian_kl(k, q, G, B, m) for k, q, m, G, B in levels[:-1]] + [E.gaussian_kl(*levels[-1][:3])]
+    terms = [E.conditional_gaussian_kl(k, q, G, B, m)
+             for k, q, m, G, B in levels[:-1]] + [E.gaussian_kl(*levels[-1][:3])]
     assert abs(sum(terms) / float(kl_divergence(normal(K, s), normal(Q))) - 1) < 1e-10 and min(terms) > 0
     U = torch.eye(64, dtype=D)
     P, R = torch.linalg.inv(K), torch.linalg.inv(Q)
@@ -85,12 +93,14 @@ def test_fisher_is_the_mean_square_of_the_score_difference():
     x = draws(K, s, 20_000, 'fisher').requires_grad_()
     diff, = torch.autograd.grad((normal(K, s).log_prob(x) - normal(Q).log_prob(x)).sum(), x)
     square = (diff @ B.T).square().sum(1)
-    assert abs(float(square.mean()) - E.conditional_gaussian_fisher(K, Q, B, s)) < 4.5 * float(square.std()) / 20_000**.5
+    assert (abs(float(square.mean()) - E.conditional_gaussian_fisher(K, Q, B, s)) < 4.5 * float(square.std())
+            / 20_000**.5)
     A, Am = B @ K @ B.T, B @ Q @ B.T # and by the conditional laws
     M = torch.linalg.solve(Am, B @ Q @ G.T) - torch.linalg.solve(A, B @ K @ G.T)
     S = G @ torch.linalg.inv(K) @ G.T
     delta = B @ s + torch.linalg.solve(Am, B @ Q @ G.T @ G @ s)
-    other = torch.trace((Am - A) @ torch.linalg.solve(A, Am - A)) + torch.trace(Am @ M @ S @ M.T @ Am) + (Am @ delta).square().sum()
+    other = (torch.trace((Am - A) @ torch.linalg.solve(A, Am - A)) + torch.trace(Am @ M @ S @ M.T @ Am)
+             + (Am @ delta).square().sum())
     assert np.isclose(float(other), E.conditional_gaussian_fisher(K, Q, B, s), rtol=1e-10)
 
 
@@ -110,10 +120,12 @@ def test_log_sobolev():
     lam, V = torch.linalg.eigh(B @ K @ B.T)
     for a, v in zip(lam, V.T):
         kl, fisher = E.conditional_gaussian_kl(K, K, G, B, B.T @ v), E.conditional_gaussian_fisher(K, K, B, B.T @ v)
-        assert np.isclose(kl, float(a) / 2, rtol=1e-10) and np.isclose(kl / (fisher / (2 * float(lam[0]))), float(lam[0] / a), rtol=1e-10)
+        assert (np.isclose(kl, float(a) / 2, rtol=1e-10)
+                and np.isclose(kl / (fisher / (2 * float(lam[0]))), float(lam[0] / a), rtol=1e-10))
 
 
-@pytest.mark.parametrize('theta, lam, sites', [((1., -2.36, .68), 0., 1), ((1., -1., .3), 2., 1), ((.5, -2., 1.), 1., 3), ((2., 1., .5), 4., 2)])
+@pytest.mark.parametrize('theta, lam, sites', [((1., -2.36, .68), 0., 1), ((1., -1., .3), 2., 1),
+                                               ((.5, -2., 1.), 1., 3), ((2., 1., .5), 4., 2)])
 def test_holley_stroock(theta, lam, sites):
     a, q, k = theta
     best, alpha, osc = E.holley_stroock(torch.tensor(theta), lam, sites)
@@ -140,14 +152,16 @@ def test_holley_stroock(theta, lam, sites):
         assert (r * np.log(r / w)).sum() <= (r * (tilt - .4 * tilt * t)**2).sum() / (2 * best)
 
 
-def random_law(*words, shape=(5, 5, 5, 5), scale=1.): return torch.log_softmax(scale * torch.randn(math.prod(shape), generator=generator(*words), dtype=D), 0).reshape(shape)
+def random_law(*words, shape=(5, 5, 5, 5), scale=1.): return torch.log_softmax(scale * torch.randn(math.prod(shape),
+    generator=generator(*words), dtype=D), 0).reshape(shape)
 
 
 def test_small_lattice():
     small, beta = E.SmallLattice(), .68
     p = small.law(Phi4(beta, 2).energy)
     x = small.fields
-    assert x.shape == (15**4, 1, 2, 2) and abs(float(p.exp().sum()) - 1) < 1e-12 and float(x[15**4 // 2].abs().max()) < 1e-12
+    assert (x.shape == (15**4, 1, 2, 2) and abs(float(p.exp().sum()) - 1) < 1e-12
+            and float(x[15**4 // 2].abs().max()) < 1e-12)
     assert torch.allclose(x.mean((1, 2, 3)).reshape(p.shape)[:, 3, 4, 5] * 2, small.axes[0], atol=1e-12)
     t = np.linspace(-4, 4, 401)
     T = np.exp(-(t[:, None]**4 - t[:, None]**2 + t**4 - t**2) / 2 + 2 * beta * np.outer(t, t))
@@ -160,14 +174,16 @@ def test_small_lattice():
 def test_marginals_and_terms():
     p, q = random_law('p'), random_law('q')
     assert torch.allclose(E.marginal(p, 2).exp(), p.exp().sum((2, 3)))
-    assert torch.allclose(E.given(p, 2).exp().sum((2, 3)), torch.ones(5, 5, dtype=D)) and torch.allclose(E.marginal(p, 2)[:, :, None, None] + E.given(p, 2), p)
+    assert (torch.allclose(E.given(p, 2).exp().sum((2, 3)), torch.ones(5, 5, dtype=D))
+            and torch.allclose(E.marginal(p, 2)[:, :, None, None] + E.given(p, 2), p))
     P, Q = p.exp().numpy(), q.exp().numpy()
     whole = (P * np.log(P / Q)).sum()
     second = 0.
     for i in range(5): # E over x_1 of the KL of the next axis
         a, b = P.sum((2, 3))[i], Q.sum((2, 3))[i]
         second += a.sum() * (a / a.sum() * np.log(a / a.sum() / (b / b.sum()))).sum()
-    for levels in ((4,), (1, 3), (2, 2), (1, 1, 2), (1, 1, 1, 1)): assert np.isclose(sum(E.kl_terms(p, q, levels)), whole, rtol=1e-10)
+    for levels in ((4,), (1, 3), (2, 2), (1, 1, 2), (1, 1, 1, 1)):
+        assert np.isclose(sum(E.kl_terms(p, q, levels)), whole, rtol=1e-10)
     assert np.isclose(E.kl_terms(p, q, (1, 1, 2))[1], second, rtol=1e-10)
     assert np.isclose(E.tv(p, q), np.abs(P - Q).sum() / 2)
 
@@ -175,7 +191,8 @@ def test_marginals_and_terms():
 def looped_kernel(q, grid, step): # q (N,)
     n, P = len(q), np.zeros((len(q), len(q)))
     slope = np.gradient(q, grid)
-    r = np.array([[math.exp(-(grid[b] - grid[a] - step * slope[a])**2 / (4 * step)) for b in range(n)] for a in range(n)])
+    r = np.array([[math.exp(-(grid[b] - grid[a] - step * slope[a])**2 / (4 * step)) for b in range(n)]
+                  for a in range(n)])
     r /= r.sum(1, keepdims=True)
     for a in range(n):
         for b in range(n):
@@ -196,7 +213,8 @@ def test_kernel(axis):
 
 
 def test_chain_is_a_product_of_matrices():
-    q, axes, steps, T = random_law('chain', shape=(3, 3, 3)), [torch.linspace(-r, r, 3, dtype=D) for r in (1., .7, .9)], (.3, .1, .2), 3
+    q, axes, steps, T = (random_law('chain', shape=(3, 3, 3)),
+                         [torch.linspace(-r, r, 3, dtype=D) for r in (1., .7, .9)], (.3, .1, .2), 3)
     states = list(itertools.product(range(3), range(3)))
     laws = [c for _, c in zip(range(T + 1), E.chain(q, 1, axes, steps))]
     for i in range(3):
@@ -207,9 +225,11 @@ def test_chain_is_a_product_of_matrices():
                 if axis == 1 and b == d: P[s, t] = looped_kernel(q[i, :, b].numpy(), axes[1].numpy(), .1)[a, c]
                 if axis == 2 and a == c: P[s, t] = looped_kernel(q[i, a].numpy(), axes[2].numpy(), .2)[b, d]
             sweep = sweep @ P
-        for t, law in enumerate(laws): assert np.allclose(law[i].flatten(), np.linalg.matrix_power(sweep, t)[4], atol=1e-12)
+        for t, law in enumerate(laws):
+            assert np.allclose(law[i].flatten(), np.linalg.matrix_power(sweep, t)[4], atol=1e-12)
     alone = [c for _, c in zip(range(3), E.chain(E.marginal(q, 1), 0, axes, steps))]
-    assert np.allclose(alone[2], np.linalg.matrix_power(looped_kernel(E.marginal(q, 1).numpy(), axes[0].numpy(), .3), 2)[1], atol=1e-12)
+    assert np.allclose(alone[2], np.linalg.matrix_power(looped_kernel(E.marginal(q, 1).numpy(), axes[0].numpy(), .3),
+                                                        2)[1], atol=1e-12)
 
 
 @pytest.mark.parametrize('levels', [(1, 3), (1, 1, 2), (2, 2), (1, 1, 1, 1)])
@@ -218,14 +238,17 @@ def test_cascade_and_its_bound(levels):
     tight = 0.
     for seed in range(3):
         q = random_law('q', seed)
-        p = torch.log_softmax((q + .2 * torch.randn(q.shape, generator=generator('p', seed), dtype=D)).flatten(), 0).reshape(q.shape)
+        p = torch.log_softmax((q + .2 * torch.randn(q.shape, generator=generator('p', seed), dtype=D)).flatten(),
+                              0).reshape(q.shape)
         learning = math.sqrt(sum(E.kl_terms(p, q, levels)) / 2)
         for t, (made, mean, sup) in enumerate(E.cascade(q, axes, 30, levels)):
             assert abs(float(made.exp().sum()) - 1) < 1e-12 and len(mean) == len(levels)
-            assert E.tv(made, q) <= sum(mean) + 1e-12 and E.tv(made, p) <= learning + sum(mean) and all(m <= s + 1e-12 for m, s in zip(mean, sup))
+            assert (E.tv(made, q) <= sum(mean) + 1e-12 and E.tv(made, p) <= learning + sum(mean)
+                    and all(m <= s + 1e-12 for m, s in zip(mean, sup)))
             k = 0 # the errors, from the law that came out
             for size, m in zip(levels, mean):
-                a, b, w = E.given(E.marginal(made, k + size), k).exp(), E.given(E.marginal(q, k + size), k).exp(), E.marginal(made, k).exp() if k else torch.ones(())
+                a, b, w = (E.given(E.marginal(made, k + size), k).exp(), E.given(E.marginal(q, k + size), k).exp(),
+                           E.marginal(made, k).exp() if k else torch.ones(()))
                 d = (a - b).abs().sum(tuple(range(k, k + size))) / 2
                 assert abs(float(torch.where(w > 0, w * d, torch.zeros_like(w * d)).sum()) - m) < 1e-10
                 k += size
@@ -246,7 +269,8 @@ def test_residuals_by_automatic_differentiation(fields):
         energy = lambda d: f.features((xi.flatten() + d @ B).reshape(1, 1, 4, 4))[0] # all features
         zero = torch.zeros(len(B), dtype=D)
         J = torch.autograd.functional.jacobian(energy, zero)
-        lap = torch.stack([torch.trace(torch.autograd.functional.hessian(lambda d: energy(d)[k], zero)) for k in range(len(f))])
+        lap = torch.stack([torch.trace(torch.autograd.functional.hessian(lambda d: energy(d)[k], zero))
+                           for k in range(len(f))])
         loss = (theta @ J).square().sum() / 2 - theta @ lap
         pull, = torch.autograd.grad(loss, theta)
         assert torch.allclose(-pull, r, rtol=1e-6, atol=1e-8)
@@ -269,9 +293,13 @@ def test_sandwich_on_equations_of_known_law():
     exact = E.sandwich(one, r)
     assert torch.allclose(exact, E.sandwich(one), rtol=1e-10) # folds of one field each
     each = torch.stack([E.sandwich(NormalEquations(h, c, torch.ones(n, dtype=D))) for h, c in zip(H[:300], b[:300])])
-    assert ((each.mean(0) / truth).diagonal() - 1).abs().max() < .2 and abs(float(each.mean(0)[0, 1] - truth[0, 1])) < .2 * float(truth.diagonal().prod())**.5
+    assert ((each.mean(0) / truth).diagonal() - 1).abs().max() < .2 and abs(float(each.mean(0)[0, 1] - truth[0,
+        1])) < .2 * float(truth.diagonal().prod())**.5
     parts = list(torch.arange(n).split([10, 30, 50, 20, 40, 60, 25, 15, 70, 80])) # uneven folds
-    uneven = torch.stack([E.sandwich(NormalEquations(torch.stack([h[i].mean(0) for i in parts]), torch.stack([c[i].mean(0) for i in parts]), torch.tensor([float(len(i)) for i in parts], dtype=D))) for h, c in zip(H[:300], b[:300])])
+    uneven = torch.stack([E.sandwich(NormalEquations(torch.stack([h[i].mean(0) for i in parts]),
+                                                     torch.stack([c[i].mean(0) for i in parts]),
+                                                     torch.tensor([float(len(i)) for i in parts], dtype=D)))
+                          for h, c in zip(H[:300], b[:300])])
     assert ((uneven.mean(0) / each.mean(0)).diagonal() - 1).abs().max() < .09 # without 1 - sum w^2, 0.13 off
     z = torch.einsum('sk,kl,sl->s', fits - star, torch.linalg.inv(truth), fits - star) / K
     assert abs(float(z.mean()) - 1) < .15
@@ -283,7 +311,8 @@ def test_sandwich_of_fields(fields):
     r = E.residuals(f, fields, haar, eq.solve())
     cov, (_, jack) = E.sandwich(eq, r), eq.jackknife()
     assert r.mean(0).abs().max() < 1e-4 * eq.mean()[1].abs().max()
-    for other in (E.sandwich(eq), jack): assert ((other.diagonal() / cov.diagonal()).log().abs() < 4.5 * (2 / 79)**.5).all()
+    for other in (E.sandwich(eq), jack):
+        assert ((other.diagonal() / cov.diagonal()).log().abs() < 4.5 * (2 / 79)**.5).all()
     H, g = eq.mean()
     fits = torch.stack([eq.solve([i]) for i in range(80)]) # 80 sets of 50
     z = torch.einsum('rk,kl,rl->r', fits - f.theta, torch.linalg.inv(80 * cov), fits - f.theta) / 3
@@ -304,15 +333,18 @@ def test_score_error(fields):
         theta = error.theta + .3 * i * torch.randn(len(f), generator=generator('theta', i), dtype=D)
         f.theta.copy_(theta)
         direct = float((wav.detail(f.gradient(x)) - true).square().sum() / true.square().sum())
-        assert np.isclose(error(theta), direct, rtol=1e-8) and np.isclose(error.family() + error.estimation(theta), direct, rtol=1e-8)
+        assert (np.isclose(error(theta), direct, rtol=1e-8)
+                and np.isclose(error.family() + error.estimation(theta), direct, rtol=1e-8))
         assert direct >= error.family() - 1e-12
     w = torch.rand(300, generator=generator('w'), dtype=D)
     w[:100] = 0
     f.theta.copy_(torch.ones(len(f)))
     d = (wav.detail(f.gradient(x)) - true).square().sum((1, 2, 3))
-    assert np.isclose(E.score_error(f, x, wav, truth.gradient, w / w.sum())(f.theta), float(w @ d / (w @ true.square().sum((1, 2, 3)))), rtol=1e-8)
+    assert np.isclose(E.score_error(f, x, wav, truth.gradient, w / w.sum())(f.theta),
+                      float(w @ d / (w @ true.square().sum((1, 2, 3)))), rtol=1e-8)
     cov = precision(len(f), 'cov') * 1e-3
-    draws = error.theta + torch.randn(20_000, len(f), generator=generator('draws'), dtype=D) @ torch.linalg.cholesky(cov).T
+    draws = (error.theta + torch.randn(20_000, len(f), generator=generator('draws'), dtype=D)
+             @ torch.linalg.cholesky(cov).T)
     cost = torch.einsum('bk,kl,bl->b', draws - error.theta, error.H, draws - error.theta) / error.c
     assert abs(float(cost.mean()) / error.expected(cov) - 1) < .05
     exact = phi4_family(8)
@@ -328,18 +360,21 @@ def test_three_errors():
     f = phi4_family(2)
     theta = phi4_family(2, .68).theta * torch.tensor([1.2, 1.1, .8], dtype=D)
     e = E.three_errors(small, truth, f, theta, 5)
-    assert e['family'] < 1e-9 and abs(e['score_family']) < 1e-9 and torch.equal(f.theta, theta) # the family holds the truth
+    # the family holds the truth
+    assert e['family'] < 1e-9 and abs(e['score_family']) < 1e-9 and torch.equal(f.theta, theta)
     q = small.law(f.energy)
     coarse = p.exp().sum((1, 2, 3))
     mine = coarse[:, None, None, None] * q.exp() / q.exp().sum((1, 2, 3), keepdim=True)
     assert np.isclose(e['estimation'], float((p.exp() - mine).abs().sum()) / 2, atol=1e-9)
     for t, (_, c) in enumerate(zip(range(6), E.chain(q, 1, small.axes))):
         made = coarse[:, None, None, None] * c
-        assert np.isclose(e['sampling'][t], float((mine - made).abs().sum()) / 2) and np.isclose(e['total'][t], float((p.exp() - made).abs().sum()) / 2)
+        assert (np.isclose(e['sampling'][t], float((mine - made).abs().sum()) / 2)
+                and np.isclose(e['total'][t], float((p.exp() - made).abs().sum()) / 2))
     g = Family(2, None, None, [{(0, 0): 1.}, LAPLACIAN])
     best = E.score_error(g, small.fields, small.wavelet, truth.gradient, p.exp().flatten()).theta
     e = E.three_errors(small, truth, g, best, 2)
-    assert e['estimation'] < 1e-12 and abs(e['score_estimation']) < 1e-12 and e['family'] > .1 and e['score_family'] > .1
+    assert (e['estimation'] < 1e-12 and abs(e['score_estimation']) < 1e-12 and e['family'] > .1
+            and e['score_family'] > .1)
     assert (e['total'] <= e['family'] + e['estimation'] + e['sampling'] + 1e-12).all() and len(e['total']) == 3
 
 
@@ -354,9 +389,12 @@ def test_three_errors():
     (lambda: E.kl_terms(random_law('p'), random_law('q'), (1, 2)), 'levels'),
     (lambda: next(E.cascade(random_law('q'), None, 1, (0, 4))), 'levels'),
     (lambda: E.mala_kernel(random_law('q'), 0, torch.linspace(-1, 1, 5, dtype=D), -1.), 'step'),
-    (lambda: E.sandwich(NormalEquations(torch.eye(2, dtype=D)[None], torch.ones(1, 2, dtype=D), torch.ones(1, dtype=D))), 'one fold'),
-    (lambda: E.sandwich(NormalEquations(torch.eye(2, dtype=D)[None], torch.ones(1, 2, dtype=D), torch.ones(1, dtype=D)), torch.ones(5, 3, dtype=D)), 'residuals'),
-    (lambda: E.residuals(phi4_family(8), torch.full((2, 1, 8, 8), torch.nan), Octave('haar'), torch.zeros(3, dtype=D)), 'NaN'),
+    (lambda: E.sandwich(NormalEquations(torch.eye(2, dtype=D)[None], torch.ones(1, 2, dtype=D),
+                                        torch.ones(1, dtype=D))), 'one fold'),
+    (lambda: E.sandwich(NormalEquations(torch.eye(2, dtype=D)[None], torch.ones(1, 2, dtype=D), torch.ones(1, dtype=D)),
+                        torch.ones(5, 3, dtype=D)), 'residuals'),
+    (lambda: E.residuals(phi4_family(8), torch.full((2, 1, 8, 8), torch.nan), Octave('haar'), torch.zeros(3, dtype=D)),
+     'NaN'),
 ])
 def test_bad_input(bad, said):
     with pytest.raises(ValueError, match=said): bad()

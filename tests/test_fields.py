@@ -8,7 +8,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from deepstruct.core import generator
-from deepstruct.fields import Phi4, _clusters, _evolve, _exp_minus, _seeds, autocorrelation, autocorrelation_time, binder, gaussian_field, minus_laplacian, radial_spectrum, virial
+from deepstruct.fields import (Phi4, _clusters, _evolve, _exp_minus, _seeds, autocorrelation, autocorrelation_time,
+                               binder, gaussian_field, minus_laplacian, radial_spectrum, virial)
 torch.set_num_threads(1)
 
 
@@ -43,8 +44,11 @@ def test_each_move_alone_is_right():
         seen, kept, acceptance = _evolve(phi, 0.4, 1.2, 4000, 4000, clusters, _seeds(generator('alone', clusters), 32))
         assert 0.3 < acceptance < 0.9 and np.allclose(kept[:, -1], phi.transpose(2, 0, 1), atol=1e-6)
         x = torch.from_numpy(phi).permute(2, 0, 1)[:, None]
-        assert np.allclose(seen[:, -1, 0], Phi4(0.4, 4).energy(x) / 16) and np.allclose(seen[:, -1, 1], x.mean((1, 2, 3))) and np.allclose(seen[:, -1, 2], (x**2).mean((1, 2, 3)))
-        averages[clusters] = [mean_error(torch.from_numpy(s.mean(1))) for s in (seen[..., 0], seen[..., 1]**2, seen[..., 2])]
+        assert (np.allclose(seen[:, -1, 0], Phi4(0.4, 4).energy(x) / 16)
+                and np.allclose(seen[:, -1, 1], x.mean((1, 2, 3)))
+                and np.allclose(seen[:, -1, 2], (x**2).mean((1, 2, 3))))
+        averages[clusters] = [mean_error(torch.from_numpy(s.mean(1)))
+                              for s in (seen[..., 0], seen[..., 1]**2, seen[..., 2])]
     for (a, da), (b, db) in zip(averages[False], averages[True]): assert abs(a - b) < 4.5 * math.hypot(da, db)
 
 
@@ -64,11 +68,13 @@ def test_cluster_moves_keep_sizes():
 def test_clusters_against_connected_components(L):
     C = 50
     phi = np.random.default_rng(1).normal(size=(L, L, C))
-    before, bond, label, parent, sign = phi.copy(), np.empty((L, L, C), np.int8), np.zeros((L, L, C), np.int32), np.empty((L * L, C), np.int32), np.empty((L * L, C))
+    before, bond, label, parent, sign = (phi.copy(), np.empty((L, L, C), np.int8), np.zeros((L, L, C), np.int32),
+                                         np.empty((L * L, C), np.int32), np.empty((L * L, C)))
     _clusters(phi, 0.7, _seeds(generator('clusters', L), C), bond, label, parent, sign)
     site, flips = np.arange(L * L).reshape(L, L), []
     for k in range(C):
-        ends = [np.stack([site[bond[..., k] & way > 0], np.roll(site, 1, axis)[bond[..., k] & way > 0]]) for way, axis in ((1, 1), (2, 0))]
+        ends = [np.stack([site[bond[..., k] & way > 0], np.roll(site, 1, axis)[bond[..., k] & way > 0]])
+                for way, axis in ((1, 1), (2, 0))]
         a, b = np.concatenate(ends, 1)
         assert (before[..., k].flat[a] * before[..., k].flat[b] > 0).all() # bonds join equal signs
         n, component = connected_components(coo_array((np.ones(len(a)), (a, b)), (L * L, L * L)), directed=False)
@@ -124,7 +130,8 @@ def test_energy_gradient_hessian():
     lap = minus_laplacian(torch.eye(36, dtype=torch.float64).view(36, 1, 6, 6)).view(36, 36)
     assert torch.allclose(H, 0.9 * lap + torch.diag(model.d2v(x[0]).detach().flatten()))
     w = 2 * torch.pi * torch.fft.fftfreq(6, dtype=torch.float64)
-    assert torch.allclose(torch.linalg.eigvalsh(lap), (4 - 2 * w.cos()[:, None] - 2 * w.cos()).flatten().sort().values, atol=1e-10)
+    assert torch.allclose(torch.linalg.eigvalsh(lap), (4 - 2 * w.cos()[:, None] - 2 * w.cos()).flatten().sort().values,
+                          atol=1e-10)
 
 
 def test_autocorrelation_by_hand_and_in_closed_form():
@@ -154,7 +161,8 @@ def test_radial_spectrum_of_waves_and_parseval():
 
 
 def test_gaussian_fields_have_their_covariance():
-    S = lambda a, b: 1 / (0.3 + (4 - 2 * a.cos() - 2 * b.cos()) + 0.5 * torch.sin(a) * torch.sin(b)) # even, not isotropic
+    # even, not isotropic
+    S = lambda a, b: 1 / (0.3 + (4 - 2 * a.cos() - 2 * b.cos()) + 0.5 * torch.sin(a) * torch.sin(b))
     x = gaussian_field(S, 40_000, 8, generator('covariance'), torch.float64)
     w = 2 * torch.pi * torch.fft.fftfreq(8, dtype=torch.float64)
     truth = torch.fft.ifft2(S(w[:, None], w)).real
@@ -171,10 +179,16 @@ def test_binder_limits():
 
 
 @pytest.mark.parametrize('call, words', [
-    (lambda: Phi4(-0.1), 'beta is -0.1'), (lambda: Phi4(float('nan')), 'beta is nan'), (lambda: Phi4('0.5'), "beta is '0.5'"), (lambda: Phi4(0.5, 7), 'L is 7'), (lambda: Phi4(0.5, 0), 'L is 0'),
-    (lambda: Phi4(0.5, 4).simulate(0, generator(0)), 'n is 0'), (lambda: Phi4(0.5, 4).simulate(5, generator(0), chains=-1), 'chains'), (lambda: virial(torch.zeros(2, 8, 8), 1.), 'shape'),
-    (lambda: radial_spectrum(torch.full((2, 1, 8, 8), torch.nan)), 'NaN'), (lambda: radial_spectrum(torch.zeros(2, 2, 8, 8)), 'channels'), (lambda: autocorrelation(np.ones((2, 9))), 'constant'),
-    (lambda: autocorrelation([1., np.nan, 2.]), 'NaN'), (lambda: autocorrelation([1.]), 'shape'), (lambda: gaussian_field(lambda a, b: 1 / (a**2 + b**2), 1, 8, generator(0)), 'infinite'),
-    (lambda: gaussian_field(lambda a, b: 1 + 0.5 * a.sin() + 0 * b, 1, 8, generator(0)), 'even'), (lambda: gaussian_field(lambda a, b: -1 - 0 * a * b, 1, 8, generator(0)), 'negative')])
+    (lambda: Phi4(-0.1), 'beta is -0.1'), (lambda: Phi4(float('nan')), 'beta is nan'), (lambda: Phi4('0.5'),
+        "beta is '0.5'"), (lambda: Phi4(0.5, 7), 'L is 7'), (lambda: Phi4(0.5, 0), 'L is 0'),
+    (lambda: Phi4(0.5, 4).simulate(0, generator(0)), 'n is 0'), (lambda: Phi4(0.5, 4).simulate(5, generator(0),
+        chains=-1), 'chains'), (lambda: virial(torch.zeros(2, 8, 8), 1.), 'shape'),
+    (lambda: radial_spectrum(torch.full((2, 1, 8, 8), torch.nan)), 'NaN'), (lambda: radial_spectrum(torch.zeros(2, 2, 8,
+        8)), 'channels'), (lambda: autocorrelation(np.ones((2, 9))), 'constant'),
+    (lambda: autocorrelation([1., np.nan, 2.]), 'NaN'), (lambda: autocorrelation([1.]), 'shape'),
+                                         (lambda: gaussian_field(lambda a, b: 1 / (a**2 + b**2), 1, 8, generator(0)),
+                                          'infinite'),
+    (lambda: gaussian_field(lambda a, b: 1 + 0.5 * a.sin() + 0 * b, 1, 8, generator(0)),
+     'even'), (lambda: gaussian_field(lambda a, b: -1 - 0 * a * b, 1, 8, generator(0)), 'negative')])
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words): call()

@@ -7,7 +7,8 @@ import torch
 from deepstruct.core import generator
 from deepstruct.fields import Phi4, gaussian_field
 from deepstruct.log_concavity import free_energy as F
-from deepstruct.log_concavity.energies import LAPLACIAN, Family, Monomials, Spline, apply, phi4_family, quantile_nodes, shells
+from deepstruct.log_concavity.energies import (LAPLACIAN, Family, Monomials, Spline, apply, phi4_family,
+                                               quantile_nodes, shells)
 from deepstruct.log_concavity.model import LogConcaveModel
 from deepstruct.wavelets import Octave
 
@@ -30,11 +31,13 @@ def test_free_energy_of_a_gaussian_is_a_schur_complement(gauss, name):
     eye = torch.eye(64, dtype=D).view(-1, 1, 8, 8)
     A = torch.cat([p.flatten(1) for p in step.analysis(eye)], 1).T # rows: low, detail
     M = A @ apply(K.kernel(), eye).flatten(1) @ A.T
-    S = M[:16, :16] - M[:16, 16:] @ torch.linalg.solve(M[16:, 16:], M[16:, :16]) # of x_1; F is what it leaves of G K G^T
+    # of x_1; F is what it leaves of G K G^T
+    S = M[:16, :16] - M[:16, 16:] @ torch.linalg.solve(M[16:, 16:], M[16:, :16])
     free = Family(4, None, None, [dict.fromkeys(s, 1.) for s in [[(0, 0)], *shells(4, 2)]])
     eq = F.free_energy(K, step, gauss, free)
     theta, cov = eq.jackknife()
-    want = torch.stack([S[0].view(4, 4)[s[0]] for s in [[(0, 0)], *shells(4, 2)]]) # the conditional energy holds G K G^T, and F takes its excess over S
+    # the conditional energy holds G K G^T, and F takes its excess over S
+    want = torch.stack([S[0].view(4, 4)[s[0]] for s in [[(0, 0)], *shells(4, 2)]])
     full = torch.stack([M[0, :16].view(4, 4)[s[0]] for s in [[(0, 0)], *shells(4, 2)]])
     assert min((((theta - t).abs() / cov.diagonal().sqrt()).max() for t in (want, full - want))) < 4.5
     assert ((theta - want).abs() / cov.diagonal().sqrt()).max() < 4.5
@@ -68,9 +71,12 @@ def test_joint_energy_of_a_learned_gaussian(gauss):
 
 
 @pytest.mark.parametrize('call, words', [
-    (lambda x: F.free_energy(precision(8), Octave('haar'), x, precision(8)), 'side'), (lambda x: F.free_energy(precision(8), Octave('haar'), x / 0, precision(4)), 'NaN|finite'),
-    (lambda x: F.gradient_regression(precision(8), x, x[:, :, :4]), 'shape'), (lambda x: F.joint_energy(LogConcaveModel('haar'), x), 'not fitted'),
+    (lambda x: F.free_energy(precision(8), Octave('haar'), x, precision(8)),
+     'side'), (lambda x: F.free_energy(precision(8), Octave('haar'), x / 0, precision(4)), 'NaN|finite'),
+    (lambda x: F.gradient_regression(precision(8), x, x[:, :, :4]), 'shape'),
+                                         (lambda x: F.joint_energy(LogConcaveModel('haar'), x), 'not fitted'),
     (lambda x: F.JointEnergy(Octave('haar'), [precision(8)], [precision(8)], None), 'expected L'),
-    (lambda x: F.free_energy(phi4_family(2, .5), Octave('haar'), x[..., :2, :2].contiguous(), Family(1, Monomials(2), None, [{(0, 0): 1.}]), ridge=0.), 'singular')])
+    (lambda x: F.free_energy(phi4_family(2, .5), Octave('haar'), x[..., :2, :2].contiguous(),
+                             Family(1, Monomials(2), None, [{(0, 0): 1.}]), ridge=0.), 'singular')])
 def test_bad_input(gauss, call, words):
     with pytest.raises(ValueError, match=words): call(gauss[:100])

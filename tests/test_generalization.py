@@ -32,7 +32,8 @@ def test_disks_inside_and_tangents_by_differences():
     for k in range(5):
         e = torch.zeros(5, dtype=torch.float64); e[k] = h
         d = (G.render_disks(q + e, 24) - G.render_disks(q - e, 24)).flatten(1) / 2 / h
-        assert (d - torch.einsum('bk,bkd->bd', torch.einsum('bd,bkd->bk', d, T), T)).norm(dim=1).max() < 1e-6 * d.norm(dim=1).max()
+        assert (d - torch.einsum('bk,bkd->bd', torch.einsum('bd,bkd->bk', d, T),
+                                 T)).norm(dim=1).max() < 1e-6 * d.norm(dim=1).max()
 
 def test_rays_and_sinusoids_lie_in_their_tangent_spaces():
     g = generator('cone')
@@ -50,19 +51,23 @@ def test_jacobian_and_homogeneity(batch):
     net = Denoiser(7, width=6, layers=5, generator=g).double()
     y = torch.randn(1, 6, 6, generator=g, dtype=torch.float64)
     J = G.jacobian(net, y, batch)
-    assert torch.allclose(J, torch.func.jacrev(net)(y[None]).reshape(36, 36)) and torch.allclose(J @ y.flatten(), net(y[None]).flatten())
+    assert (torch.allclose(J, torch.func.jacrev(net)(y[None]).reshape(36, 36))
+            and torch.allclose(J @ y.flatten(), net(y[None]).flatten()))
     assert torch.equal(G.jacobian_rows(net, y, [3, 30], batch), J[[3, 30]])
     probes = torch.randint(2, (4000, 36), generator=g).double() * 2 - 1
-    assert abs(float(((probes @ J) * probes).sum(1).mean() - J.trace())) < 5 * float(((probes @ J) * probes).sum(1).std()) / 4000**.5
+    assert (abs(float(((probes @ J) * probes).sum(1).mean() - J.trace())) < 5
+            * float(((probes @ J) * probes).sum(1).std()) / 4000**.5)
 
 def test_eigenbasis():
     g = generator('eigen')
     Q = torch.linalg.qr(torch.randn(8, 8, generator=g, dtype=torch.float64)).Q
     lam = torch.linspace(1, -.5, 8, dtype=torch.float64)
     got, V, asymmetry = G.eigenbasis(Q @ torch.diag(lam) @ Q.T)
-    assert torch.allclose(got, lam) and asymmetry < 1e-12 and torch.allclose((V @ Q).abs(), torch.eye(8, dtype=torch.float64), atol=1e-8)
+    assert (torch.allclose(got, lam) and asymmetry < 1e-12
+            and torch.allclose((V @ Q).abs(), torch.eye(8, dtype=torch.float64), atol=1e-8))
     A = torch.randn(8, 8, generator=g, dtype=torch.float64); A = A - A.T
-    assert abs(G.eigenbasis(A)[2] - 2) < 1e-9 and abs(G.tangent_energy(V, V[:5]) - 1) < 1e-9 and G.tangent_energy(V[3:], V[:3]) < 1e-9
+    assert (abs(G.eigenbasis(A)[2] - 2) < 1e-9 and abs(G.tangent_energy(V, V[:5]) - 1) < 1e-9
+            and G.tangent_energy(V[3:], V[:3]) < 1e-9)
 
 def test_jacobian_of_the_best_denoiser_is_the_posterior_covariance():
     g = generator('posterior')
@@ -77,13 +82,15 @@ def test_cosines():
     g = generator('cos')
     a, b = torch.rand(5, 2, 4, 4, generator=g), torch.rand(5, 2, 4, 4, generator=g)
     want = [np.corrcoef(x.flatten(), y.flatten())[0, 1] for x, y in zip(a.numpy(), b.numpy())]
-    assert np.allclose(G.cosines(a, b), want, atol=1e-5) and torch.allclose(G.cosines(a, 3 * a + 2), torch.ones(5), atol=1e-5)
+    assert (np.allclose(G.cosines(a, b), want, atol=1e-5)
+            and torch.allclose(G.cosines(a, 3 * a + 2), torch.ones(5), atol=1e-5))
     assert torch.equal(G.closest(a[[3, 1]], a).indices, torch.tensor([3, 1]))
 
 @pytest.mark.parametrize('N', (5, 200))
 def test_flow_is_the_ode(N):
     g = generator('flow', N)
-    train, z, sigma = torch.randn(N, 9, generator=g, dtype=torch.float64) @ torch.randn(9, 9, generator=g, dtype=torch.float64), 3 * torch.randn(4, 9, generator=g, dtype=torch.float64), 3.
+    train, z, sigma = torch.randn(N, 9, generator=g, dtype=torch.float64) @ torch.randn(9, 9, generator=g,
+        dtype=torch.float64), 3 * torch.randn(4, 9, generator=g, dtype=torch.float64), 3.
     S, y, grid = train.T @ train / N, z.clone(), np.linspace(3., 0, 20_001)
     for s, r in zip(grid, grid[1:]): # dy = -sigma score dsigma, by midpoints
         m = (s + r) / 2
@@ -108,6 +115,9 @@ def test_slopes():
 
 def test_refused():
     x = torch.rand(3, 1, 4, 4, generator=generator('x'))
-    for call, word in ((lambda: G.c_alpha(2, 16, -1.), 'positive regularities'), (lambda: G.disks(2, 4), 'at least 8'), (lambda: G.empirical_denoiser(x, -1.), 'positive standard'), (lambda: G.empirical_denoiser(x[0], 1.), 'batch'),
-                       (lambda: G.cosines(x, x[:2]), 'pairs'), (lambda: G.twin(np.ones((4, 4)), 0, 1), 'positive numbers'), (lambda: G.slope([1, 2], [1]), 'two or more')):
+    for call, word in ((lambda: G.c_alpha(2, 16, -1.), 'positive regularities'), (lambda: G.disks(2, 4), 'at least 8'),
+                       (lambda: G.empirical_denoiser(x, -1.), 'positive standard'),
+                       (lambda: G.empirical_denoiser(x[0], 1.), 'batch'),
+                       (lambda: G.cosines(x, x[:2]), 'pairs'), (lambda: G.twin(np.ones((4,
+                           4)), 0, 1), 'positive numbers'), (lambda: G.slope([1, 2], [1]), 'two or more')):
         with pytest.raises(ValueError, match=word): call()

@@ -1,4 +1,5 @@
-"Weak lensing: closed forms of the background, conservation laws of the particle mesh, projections against sums, pools that share nothing."
+"""Weak lensing: closed forms of the background, conservation laws of the particle mesh, projections against sums,
+pools that share nothing."""
 import math
 
 import numpy as np
@@ -15,12 +16,15 @@ SMALL = L.Lensing(particles=8, mesh=16, side=100., step=.2, a_start=.2)
 def test_background_against_quadrature():
     eds, c = L.Cosmology(omega_m=1.), L.Cosmology()
     a = np.linspace(.1, 1, 7)
-    assert np.allclose(eds.growth(a), a, rtol=1e-10) and np.allclose(eds.distance(a), 2 * L.HUBBLE * (1 - np.sqrt(a)), rtol=1e-10)
+    assert (np.allclose(eds.growth(a), a, rtol=1e-10)
+            and np.allclose(eds.distance(a), 2 * L.HUBBLE * (1 - np.sqrt(a)), rtol=1e-10))
     for x in (.3, .7):
-        assert np.isclose(c.distance(x), L.HUBBLE * integrate.quad(lambda t: 1 / (t**2 * c.expansion(t)), x, 1)[0], rtol=1e-8)
+        assert np.isclose(c.distance(x), L.HUBBLE * integrate.quad(lambda t: 1 / (t**2 * c.expansion(t)), x, 1)[0],
+                          rtol=1e-8)
         grow = lambda t: c.expansion(t) * integrate.quad(lambda s: 1 / (s * c.expansion(s))**3, 0, t)[0] # Heath (1977)
         assert np.isclose(c.growth(x), grow(x) / grow(1.), rtol=1e-6)
-        assert np.isclose(c.momentum(x), x**3 * c.expansion(x) * (c.growth(x + 1e-5) - c.growth(x - 1e-5)) / 2e-5, rtol=1e-6)
+        assert np.isclose(c.momentum(x), x**3 * c.expansion(x) * (c.growth(x + 1e-5) - c.growth(x - 1e-5)) / 2e-5,
+                          rtol=1e-6)
     assert np.isclose(c.scale_factor(c.distance(.4)), .4)
 
 
@@ -63,7 +67,8 @@ def test_pools_are_disjoint_and_maps_have_no_mean():
     assert maps.fields.shape == (50, 1, 8, 8) and maps.fields.mean((1, 2, 3)).abs().max() < 1e-4 * maps.fields.std()
     assert set(maps.boxes.flatten().tolist()) <= {0, 1}
     flat = L.convergence_maps(SMALL, torch.full_like(train, .5), 3, generator('flat'), pixels=8).fields
-    assert torch.allclose(flat, torch.full_like(flat, .5 * float(SMALL.slabs[0].sum())), rtol=1e-4) # a constant contrast gives the sum of the weights
+    # a constant contrast gives the sum of the weights
+    assert torch.allclose(flat, torch.full_like(flat, .5 * float(SMALL.slabs[0].sum())), rtol=1e-4)
     assert (L.box_error(SMALL, train, lambda f: float(f.std()), 20, generator('boots'), 5, pixels=8) >= 0).all()
 
 
@@ -73,8 +78,11 @@ def test_skewness():
 
 
 @pytest.mark.parametrize('call, words', [
-    (lambda: L.Cosmology(omega_m=1.5), 'omega_m'), (lambda: L.Lensing(particles=7), 'even integer'), (lambda: L.Lensing(particles=64, mesh=96), 'multiple'), (lambda: L.Lensing(z_source=20.), 'source'),
-    (lambda: L.plane_pool(SMALL, 'train', 0), 'positive number'), (lambda: L.convergence_maps(SMALL, torch.zeros(2, 2), 3, generator('x')), 'planes have shape'),
+    (lambda: L.Cosmology(omega_m=1.5), 'omega_m'), (lambda: L.Lensing(particles=7), 'even integer'),
+                                         (lambda: L.Lensing(particles=64, mesh=96), 'multiple'),
+                                         (lambda: L.Lensing(z_source=20.), 'source'),
+    (lambda: L.plane_pool(SMALL, 'train', 0), 'positive number'), (lambda: L.convergence_maps(SMALL, torch.zeros(2, 2),
+        3, generator('x')), 'planes have shape'),
     (lambda: L.convergence_maps(SMALL, L.plane_pool(SMALL, 'train', 1), 3, generator('x'), pixels=5), 'divisor'),
     (lambda: L.convergence_maps(SMALL, L.plane_pool(SMALL, 'train', 1) / 0, 3, generator('x'), pixels=8), 'NaN'),
     (lambda: list(L.evolve(SMALL, np.zeros((3, 8)), np.zeros((3, 8)), [.1])), 'increase')])

@@ -44,7 +44,8 @@ def test_white_fields_have_no_neighbours():
 
 def test_low_pass_spectrum_adds_up():
     C = L.band_spectra(power_law(2, 32), 'db4')
-    assert np.isclose(np.trace(C, axis1=2, axis2=3).real.mean(), 4) and np.allclose(L.next_spectrum(power_law(2, 32), 'db4'), C[..., 0, 0].real)
+    assert (np.isclose(np.trace(C, axis1=2, axis2=3).real.mean(), 4)
+            and np.allclose(L.next_spectrum(power_law(2, 32), 'db4'), C[..., 0, 0].real))
 
 def test_loss_is_never_negative_and_falls():
     P = power_law(3, 32)
@@ -53,5 +54,6 @@ def test_loss_is_never_negative_and_falls():
         assert all(a >= b >= -1e-6 for a, b in zip(loss, loss[1:]))
 
 def test_refused():
-    for call, word in ((lambda: L.flat_error(np.ones((8, 8)), 9, 1.), '1 to 8'), (lambda: L.flat_error(np.ones((8, 8)), 3, np.nan), 'finite'), (lambda: L.band_spectra(np.ones((7, 7))), 'divisible')):
+    for call, word in ((lambda: L.flat_error(np.ones((8, 8)), 9, 1.), '1 to 8'), (lambda: L.flat_error(np.ones((8, 8)),
+        3, np.nan), 'finite'), (lambda: L.band_spectra(np.ones((7, 7))), 'divisible')):
         with pytest.raises(ValueError, match=word): call()

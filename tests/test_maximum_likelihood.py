@@ -28,7 +28,8 @@ def test_direct_finds_the_exact_maximum_on_the_small_lattice():
     data = f.features(x).mean(0)
     Phi = f.features(lattice.fields)
     nll = lambda th: float(data @ (th := torch.tensor(th)) + torch.logsumexp(-(Phi @ th), 0))
-    exact = optimize.minimize(nll, TRUTH.numpy(), method='Nelder-Mead', options={'xatol': 1e-4, 'fatol': 1e-8, 'maxiter': 2000}).x
+    exact = optimize.minimize(nll, TRUTH.numpy(), method='Nelder-Mead',
+                              options={'xatol': 1e-4, 'fatol': 1e-8, 'maxiter': 2000}).x
     fit = maximum_likelihood(family(2, 1.1 * TRUTH), x, None, 24, 8, generator=generator('chains'))
     noise = (fit.covariance.diagonal() / 13).sqrt().numpy() # of moments averaged over twelve steps
     assert (np.abs(fit.theta.numpy() - exact) < 4.5 * noise).all()
@@ -54,9 +55,11 @@ def test_whole_is_the_identity():
     lap = f.laplacians(x.detach(), Whole())
     g = f.gradients(x)
     for k in range(3):
-        rows = torch.stack([torch.autograd.grad(g[:, k].flatten(1)[:, i].sum(), x, retain_graph=True)[0].flatten(1)[:, i] for i in range(16)], 1)
+        rows = torch.stack([torch.autograd.grad(g[:, k].flatten(1)[:, i].sum(), x,
+                                                retain_graph=True)[0].flatten(1)[:, i] for i in range(16)], 1)
         assert torch.allclose(rows.sum(1), lap[:, k])
-    theta, cov = normal_equations(f, Phi4(.5, 4).simulate(2000, generator('direct')).fields.double(), Whole()).jackknife()
+    theta, cov = normal_equations(f, Phi4(.5, 4).simulate(2000, generator('direct')).fields.double(),
+                                  Whole()).jackknife()
     assert ((theta - TRUTH).abs() < 4 * cov.diagonal().sqrt()).all()
 
 
@@ -65,7 +68,8 @@ def test_log_odds_errors_against_scipy_and_draws(h):
     theta = torch.tensor([h, -2 * h, .1], dtype=D)
 
     class Line(Monomials): # t^4, t^2, t
-        def evaluate(self, t, order, theta=None): return torch.stack([float(np.prod([p - i for i in range(order)])) * t**max(p - order, 0) for p in (4, 2, 1)], -1)
+        def evaluate(self, t, order, theta=None): return torch.stack([float(np.prod([p - i for i in range(order)]))
+                                                                      * t**max(p - order, 0) for p in (4, 2, 1)], -1)
     e = log_odds_errors(Line(4, 2), theta, 3., 8001)
     f = lambda t: np.exp(-(h * t**4 - 2 * h * t**2 + .1 * t))
     assert np.isclose(e['log_odds'], np.log(integrate.quad(f, 0, 3)[0] / integrate.quad(f, -3, 0)[0]), atol=1e-6)
@@ -82,12 +86,15 @@ def test_log_odds_errors_against_scipy_and_draws(h):
 
 
 @pytest.mark.parametrize('call, words', [
-    (lambda: maximum_likelihood(family(4), torch.randn(5, 1, 4, 4)), '20'), (lambda: maximum_likelihood(family(4), torch.randn(30, 1, 8, 8)), 'same side'),
-    (lambda: maximum_likelihood(family(4), torch.full((30, 1, 4, 4), torch.nan)), 'NaN'), (lambda: maximum_likelihood(family(4), torch.randn(30, 1, 4, 4), iterations=2), 'four steps')])
+    (lambda: maximum_likelihood(family(4), torch.randn(5, 1, 4, 4)), '20'),
+                                         (lambda: maximum_likelihood(family(4), torch.randn(30, 1, 8, 8)), 'same side'),
+    (lambda: maximum_likelihood(family(4), torch.full((30, 1, 4, 4), torch.nan)),
+     'NaN'), (lambda: maximum_likelihood(family(4), torch.randn(30, 1, 4, 4), iterations=2), 'four steps')])
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words): call()
 
 
 def test_chains_that_stand_still_are_refused():
     x = Phi4(.68, 16).simulate(60, generator('still')).fields
-    with pytest.raises(SamplingError, match='know their start'): maximum_likelihood(family(16), x, None, 4, 2, generator=generator('chains that stand still'))
+    with pytest.raises(SamplingError, match='know their start'):
+        maximum_likelihood(family(16), x, None, 4, 2, generator=generator('chains that stand still'))

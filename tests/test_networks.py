@@ -10,7 +10,8 @@ from deepstruct import training
 from deepstruct.cifar import CIFAR10, cifar10
 from deepstruct.core import generator
 from deepstruct.morlet import STEPS, directions, gabor, morlet, step_filters, step_taps, taps
-from deepstruct.networks import (NONLINEARITIES, PUBLISHED, LearnedScattering, Nonlinearity, Rectifier, ResNet, StandardizedMix, WaveletStep, parameter_groups,
+from deepstruct.networks import (NONLINEARITIES, PUBLISHED, LearnedScattering, Nonlinearity, Rectifier, ResNet,
+                                 StandardizedMix, WaveletStep, parameter_groups,
                                  parameter_table, reflected, to_complex, to_pairs, unit)
 from deepstruct.phase_collapse.networks import Concentration, SeparationBlock, SeparationNetwork, keep_networks
 from deepstruct.statistics import averaged, layer_statistics
@@ -23,7 +24,8 @@ def numbers(*shape, name='networks', **how): return torch.randn(*shape, generato
 def test_filters_are_those_of_kymatio(side, J, L):
     bank = filter_bank(side, side, J, L)
     ours = [morlet(side, .8 * 2**j, t, 3 * math.pi / 4 / 2**j, 4 / L) for j in range(J) for t in directions(L)]
-    for a, b in zip(ours, bank['psi'], strict=True): assert np.abs(torch.fft.fft2(a).numpy() - b['levels'][0]).max() < 1e-5
+    for a, b in zip(ours, bank['psi'], strict=True):
+        assert np.abs(torch.fft.fft2(a).numpy() - b['levels'][0]).max() < 1e-5
     assert np.abs(torch.fft.fft2(gabor(side, .8 * 2**(J - 1))).numpy() - bank['phi']['levels'][0]).max() < 1e-5
 
 
@@ -37,7 +39,8 @@ def test_half_octaves_keep_their_published_energies():
 
 
 def test_reflection_is_that_of_numpy():
-    for n, pad in ((8, 3), (5, 4), (2, 3), (3, 7)): assert reflected(n, pad).tolist() == np.pad(np.arange(n), pad, mode='reflect').tolist()
+    for n, pad in ((8, 3), (5, 4), (2, 3), (3, 7)):
+        assert reflected(n, pad).tolist() == np.pad(np.arange(n), pad, mode='reflect').tolist()
 
 
 @pytest.mark.parametrize('step', STEPS)
@@ -66,7 +69,8 @@ def test_nonlinearities(kind):
     rho = Nonlinearity(kind, 4, threshold=.3).double()
     z = numbers(3, 4, 5, dtype=torch.complex128).requires_grad_()
     assert torch.autograd.gradcheck(rho, z)
-    assert torch.autograd.gradcheck(lambda *_: rho(z.detach()), tuple(rho.parameters())) if list(rho.parameters()) else True
+    assert (torch.autograd.gradcheck(lambda *_: rho(z.detach()), tuple(rho.parameters())) if list(rho.parameters())
+            else True)
     out, turn = rho(z), torch.polar(torch.ones((), dtype=torch.float64), torch.tensor(1.1, dtype=torch.float64))
     if kind == 'modulus': assert torch.allclose(rho(turn * z), out)
     elif kind not in ('real soft', 'relu'):
@@ -81,7 +85,8 @@ def test_soft_thresholds_by_their_definition():
     z = numbers(2, 3, 50, dtype=torch.complex128)
     b = torch.tensor([.1, .5, 1.], dtype=torch.float64)
     for kind, want in (('soft', torch.where(z.abs() > b[:, None], z * (1 - b[:, None] / z.abs()), 0)),
-                       ('real soft', torch.complex(*(v.sign() * (v.abs() - b[:, None]).clamp(min=0) for v in (z.real, z.imag))))):
+                       ('real soft', torch.complex(*(v.sign() * (v.abs() - b[:, None]).clamp(min=0)
+                                                     for v in (z.real, z.imag))))):
         rho = Nonlinearity(kind, 3).double()
         rho.threshold.data.copy_(b)
         assert torch.allclose(rho(z), want, atol=2e-6)
@@ -112,16 +117,19 @@ def test_unit_vectors_and_zeros():
     x.requires_grad_()
     y = unit(x)
     y.square().sum().backward()
-    assert torch.allclose(y.norm(dim=1)[:, 1:], torch.ones(2, 6), atol=1e-6) and not y[0, :, 0].any() and torch.isfinite(x.grad).all()
+    assert (torch.allclose(y.norm(dim=1)[:, 1:], torch.ones(2, 6), atol=1e-6) and not y[0, :, 0].any()
+            and torch.isfinite(x.grad).all())
     assert torch.autograd.gradcheck(unit, numbers(2, 5, 7, dtype=torch.float64).requires_grad_())
 
 
 def test_separation_blocks_rectify_at_four_phases():
     block = SeparationBlock(2, 5, angles=4, generator=generator('block')).eval()
-    with torch.no_grad(): block.standardize.running_mean.copy_(numbers(34)); block.standardize.running_var.copy_(1 + numbers(34)**2)
+    with torch.no_grad():
+        block.standardize.running_mean.copy_(numbers(34)); block.standardize.running_var.copy_(1 + numbers(34)**2)
     x = numbers(3, 2, 8, 8)
     z = block.wavelets(x)
-    turned = [torch.relu((torch.polar(torch.ones(()), torch.tensor(-k * math.pi / 2)) * z[:, :, 1:]).real).flatten(1, 2) for k in range(4)]
+    turned = [torch.relu((torch.polar(torch.ones(()), torch.tensor(-k * math.pi / 2)) * z[:, :, 1:]).real).flatten(1, 2)
+              for k in range(4)]
     pairs = lambda a, b: torch.stack([a, b], 2).flatten(1, 2)
     channels = torch.cat([z[:, :, 0].real, pairs(turned[0], turned[1]), pairs(turned[2], turned[3])], 1).flatten(2)
     want = torch.einsum('oc,bcm->bom', block.project.weight, block.standardize(channels))
@@ -129,8 +137,10 @@ def test_separation_blocks_rectify_at_four_phases():
 
 
 def test_published_sizes():
-    with torch.device('meta'): got = {(k, skip): sum(parameter_table(LearnedScattering(**a, skip=skip)).values()) for k, a in PUBLISHED.items() for skip in (False, True)}
-    assert {k: round(v / 1e6, 2) for k, v in got.items()} == {('CIFAR-10', False): 12.25, ('CIFAR-10', True): 24.46, ('ImageNet', False): 29.05, ('ImageNet', True): 53.5}
+    with torch.device('meta'): got = {(k, skip): sum(parameter_table(LearnedScattering(**a, skip=skip)).values())
+                                      for k, a in PUBLISHED.items() for skip in (False, True)}
+    assert {k: round(v / 1e6, 2) for k, v in got.items()} == {('CIFAR-10', False): 12.25, ('CIFAR-10', True): 24.46,
+                                                              ('ImageNet', False): 29.05, ('ImageNet', True): 53.5}
     with torch.device('meta'): net = LearnedScattering(**PUBLISHED['ImageNet'])
     assert net.sides == [224, 112, 112, 56, 56, 28, 28, 14, 14, 7, 7, 3]
 
@@ -149,27 +159,32 @@ def test_networks_in_half_precision_and_on_any_layer(skip):
     stats = layer_statistics(net, ['blocks.0', 'blocks.1'], [(x, y)], 2, blocks=2)
     assert [s.blocks[0].features for s in stats.values()] == [8, 12]
     z = to_complex(net.blocks[0](x))
-    assert torch.allclose(averaged(z), averaged(net.blocks[0](x)), atol=1e-6) and torch.allclose(to_pairs(z), net.blocks[0](x))
+    assert (torch.allclose(averaged(z), averaged(net.blocks[0](x)), atol=1e-6)
+            and torch.allclose(to_pairs(z), net.blocks[0](x)))
 
 
 def test_a_network_learns():
     g = generator('learns')
     x, y = torch.randn(64, 1, 16, 16, generator=g), torch.arange(64) % 2
     x[y == 1] = x[y == 1].roll(1, 3) + x[y == 1] # classes of two textures
-    for net in (LearnedScattering(side=16, blocks=(4, 6), classes=2, generator=g), ResNet(width=4, classes=2, generator=g), SeparationNetwork(side=16, widths=(4, 6), atoms=(8, 12), angles=4, classes=2, generator=g)):
-        history = training.fit(net, lambda f, g: torch.nn.functional.cross_entropy(f(x), y), 40, lr=.02, average=0., warmup=5, every=20)
+    for net in (LearnedScattering(side=16, blocks=(4, 6), classes=2, generator=g), ResNet(width=4, classes=2,
+        generator=g), SeparationNetwork(side=16, widths=(4, 6), atoms=(8, 12), angles=4, classes=2, generator=g)):
+        history = training.fit(net, lambda f, g: torch.nn.functional.cross_entropy(f(x), y), 40, lr=.02, average=0.,
+                               warmup=5, every=20)
         assert history['loss'][-1] < .8 * history['loss'][0]
 
 
 def test_what_is_not_decayed():
     net = LearnedScattering(blocks=(2, 2), nonlinearity='soft')
     decayed, free = parameter_groups(net, .1)
-    assert {p.ndim for p in decayed['params']} == {2, 3} and all(any(p is q for q in free['params']) for n, p in net.named_parameters() if 'threshold' in n)
+    assert {p.ndim for p in decayed['params']} == {2, 3} and all(any(p is q for q in free['params'])
+                                                                 for n, p in net.named_parameters() if 'threshold' in n)
 
 
 def test_rectifiers_add_up():
     u = numbers(2, 3, 5, 5)
-    for b in (0., .3): assert torch.allclose(Rectifier('dead absolute', 3, b)(u) + Rectifier('soft', 3, b)(u), 2 * torch.relu(u - b), atol=1e-6)
+    for b in (0., .3): assert torch.allclose(Rectifier('dead absolute', 3, b)(u) + Rectifier('soft', 3, b)(u),
+                                             2 * torch.relu(u - b), atol=1e-6)
     net = ResNet(width=4, bias=False, rectifier='soft', learned=False)
     assert not any(p.requires_grad for n, p in net.named_parameters() if 'threshold' in n or n.endswith('1.bias'))
 
@@ -187,17 +202,27 @@ def test_frames_and_projections_stay_tight():
 
 
 def test_bad_input():
-    for call, words in ((lambda: WaveletStep()(torch.rand(1, 1, 7, 7)), 'multiple of 2'), (lambda: WaveletStep()(torch.rand(1, 1, 8, 6)), 'n, n'), (lambda: WaveletStep('third'), 'the step'),
-                        (lambda: Nonlinearity('modulus', 2)(torch.rand(1, 2, 3)), 'complex'), (lambda: Nonlinearity('cubic', 2), 'modulus'), (lambda: to_pairs(torch.rand(1, 1, 2, 2)), 'complex'),
-                        (lambda: to_complex(torch.rand(1, 3, 2, 2)), 'pairs'), (lambda: LearnedScattering(side=28), 'cannot be halved'), (lambda: LearnedScattering(side=4, blocks=(2, 2, 2)), 'fewer halvings'),
-                        (lambda: LearnedScattering(side=8, blocks=(2,))(torch.zeros(1, 1, 8, 8, dtype=torch.complex64)), 'real'), (lambda: Rectifier('soft', 1, -.1), 'threshold'), (lambda: Rectifier('elu', 1), 'relu'),
-                        (lambda: step_filters('second half', 2), 'three or more'), (lambda: gabor(8, 0.), 'positive'), (lambda: taps(torch.rand(8, 8), 4), 'odd')):
+    for call, words in ((lambda: WaveletStep()(torch.rand(1, 1, 7, 7)), 'multiple of 2'),
+                        (lambda: WaveletStep()(torch.rand(1, 1, 8, 6)), 'n, n'),
+                        (lambda: WaveletStep('third'), 'the step'),
+                        (lambda: Nonlinearity('modulus', 2)(torch.rand(1, 2, 3)), 'complex'),
+                        (lambda: Nonlinearity('cubic', 2), 'modulus'),
+                        (lambda: to_pairs(torch.rand(1, 1, 2, 2)), 'complex'),
+                        (lambda: to_complex(torch.rand(1, 3, 2, 2)), 'pairs'),
+                        (lambda: LearnedScattering(side=28), 'cannot be halved'),
+                        (lambda: LearnedScattering(side=4, blocks=(2, 2, 2)), 'fewer halvings'),
+                        (lambda: LearnedScattering(side=8, blocks=(2,))(torch.zeros(1, 1, 8, 8, dtype=torch.complex64)),
+                         'real'), (lambda: Rectifier('soft', 1, -.1), 'threshold'),
+                        (lambda: Rectifier('elu', 1), 'relu'),
+                        (lambda: step_filters('second half', 2), 'three or more'), (lambda: gabor(8, 0.), 'positive'),
+                        (lambda: taps(torch.rand(8, 8), 4), 'odd')):
         with pytest.raises(ValueError, match=words): call()
 
 
 def test_cifar_from_both_layouts(tmp_path, monkeypatch):
     from PIL import Image
-    monkeypatch.setenv('DEEPSTRUCT_DATA', str(tmp_path)); monkeypatch.setenv('DEEPSTRUCT_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setenv('DEEPSTRUCT_DATA', str(tmp_path))
+    monkeypatch.setenv('DEEPSTRUCT_CACHE', str(tmp_path / 'cache'))
     with pytest.raises(ValueError, match='not on this machine'): cifar10()
     pixels = torch.randint(0, 256, (20, 3, 32, 32), generator=generator('cifar'), dtype=torch.uint8).numpy()
     folder = tmp_path / 'cifar10'
@@ -210,7 +235,8 @@ def test_cifar_from_both_layouts(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='split'): cifar10('valid')
     with pytest.raises(ValueError, match='n is 21'): cifar10('test', 21)
     with pytest.raises(ValueError, match='no pictures of airplane'): cifar10('train')
-    np.concatenate([np.arange(20, dtype=np.uint8)[:, None] % 10, pixels.reshape(20, -1)], 1).tofile(folder / 'test_batch.bin')
+    np.concatenate([np.arange(20, dtype=np.uint8)[:, None] % 10, pixels.reshape(20, -1)],
+                   1).tofile(folder / 'test_batch.bin')
     a, b = cifar10('test', 12)
     assert torch.equal(a, x[:12]) and torch.equal(b, y[:12])
     (folder / 'test_batch.bin').write_bytes(b'\x0b' * 3073)

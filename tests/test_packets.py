@@ -28,9 +28,11 @@ def test_bands_against_the_packets(step):
     x = torch.randn(2, 1, N, N, generator=generator('x'), dtype=D)
     y = packets(x, step.name, 2)
     for Q in neighbours(step, N):
-        form = sum(w * (y[:, c[0], c[1]] * torch.roll(y[:, d[0], d[1]], (-s[0], -s[1]), (1, 2))).sum((1, 2)) for (c, d, s), w in Q.terms.items())
+        form = sum(w * (y[:, c[0], c[1]] * torch.roll(y[:, d[0], d[1]], (-s[0], -s[1]), (1, 2))).sum((1, 2))
+                   for (c, d, s), w in Q.terms.items())
         assert torch.allclose((x * Q(x)).sum((1, 2, 3)), form, atol=1e-10)
-        assert all(max(d) == 4 - step.step or max(c) == 4 - step.step for c, d, s in Q.terms) and all(abs(c[0] - d[0]) + abs(c[1] - d[1]) <= 1 for c, d, s in Q.terms)
+        assert (all(max(d) == 4 - step.step or max(c) == 4 - step.step for c, d, s in Q.terms)
+                and all(abs(c[0] - d[0]) + abs(c[1] - d[1]) <= 1 for c, d, s in Q.terms))
         t = Bands(Q.wavelet, Q.terms)(x.mT).mT
         assert torch.allclose(t, Q(x), atol=1e-10) # isotropic families know no transposition
     assert len(neighbours(step, N, False)) > len(neighbours(step, N))
@@ -45,14 +47,16 @@ def test_whitening_is_the_dense_inverse_root(step):
     unit = torch.eye(len(B), dtype=D).view(-1, *step.detail_shape(N))
     W = white(unit).flatten(1).T
     assert torch.allclose(W.T @ M @ W, torch.eye(len(B), dtype=D), atol=1e-9)
-    assert torch.allclose(white.transpose(unit).flatten(1), W, atol=1e-10) and torch.allclose(white.inverse(white(unit)), unit, atol=1e-9)
+    assert (torch.allclose(white.transpose(unit).flatten(1), W, atol=1e-10)
+            and torch.allclose(white.inverse(white(unit)), unit, atol=1e-9))
     low = step.low(torch.randn(3, 1, N, N, generator=generator('low'), dtype=D))
     assert torch.allclose(local_diagonal(f, step, eye[:50], low).flatten(1), M.diagonal().expand(3, -1), atol=1e-9)
 
 
 @pytest.mark.parametrize('step', STEPS, ids=str)
 def test_conditional_gradient_by_autograd(step):
-    f = Family(N, Spline(torch.linspace(.5, 2, 4)), None, [*(dict.fromkeys(s, 1.) for s in shells(N, 1)), *neighbours(step, N)])
+    f = Family(N, Spline(torch.linspace(.5, 2, 4)), None, [*(dict.fromkeys(s, 1.) for s in shells(N, 1)),
+                                                           *neighbours(step, N)])
     f.theta.copy_(.03 * torch.randn(len(f), generator=generator('theta'), dtype=D))
     f.theta[:4] = 1.
     x = torch.randn(3, 1, N, N, generator=generator('x'), dtype=D)
@@ -61,7 +65,8 @@ def test_conditional_gradient_by_autograd(step):
     exact = f.energy(target.field(y))
     g, = torch.autograd.grad(exact.sum(), y)
     E, mine = target.energy_gradient(y.detach())
-    assert torch.allclose(E, exact, rtol=1e-6) and torch.allclose(mine, g, atol=3e-3 * float(g.abs().max())) # forces come from a table
+    # forces come from a table
+    assert torch.allclose(E, exact, rtol=1e-6) and torch.allclose(mine, g, atol=3e-3 * float(g.abs().max()))
 
 
 @pytest.mark.parametrize('step', STEPS, ids=str)
@@ -69,7 +74,8 @@ def test_a_gaussian_is_sampled_and_learned_exactly(step):
     f = coupled(step)
     K = apply(f.kernel(), eye).flatten(1)
     V = detail_band(step, N).flatten(1)
-    if step.step == 2: V = torch.cat([V, Octave(step.name).embed_low(torch.eye(N * N // 4, dtype=D).view(-1, 1, N // 2, N // 2)).flatten(1)]) # the space of its fields
+    if step.step == 2: V = torch.cat([V, Octave(step.name).embed_low(torch.eye(N * N // 4, dtype=D).view(-1, 1, N // 2,
+        N // 2)).flatten(1)]) # the space of its fields
     else: V = eye.flatten(1)
     G, n = torch.linalg.cholesky(torch.linalg.inv(V @ K @ V.T)), 4000
     x = (torch.randn(n, len(V), generator=generator('gauss'), dtype=D) @ G.T @ V).view(-1, 1, N, N)
@@ -80,7 +86,8 @@ def test_a_gaussian_is_sampled_and_learned_exactly(step):
     assert z.abs().max() < 4.5 and z.square().mean() < 2.5
     white = Whitening(mean_stencil(f, x[:2]), step, N)
     target = Conditional(f, step, step.low(x), white)
-    y, report = run_chain(target, gaussian_start(target, torch.zeros(n, *step.detail_shape(N), dtype=D), generator('start')), 2, 4, generator('chain'), .3, adapt=0)
+    y, report = run_chain(target, gaussian_start(target, torch.zeros(n, *step.detail_shape(N), dtype=D),
+                                                 generator('start')), 2, 4, generator('chain'), .3, adapt=0)
     made = target.field(y)
     assert report.acceptance > .8
     for h in (step.detail, lambda a: apply(LAPLACIAN, a)):
@@ -92,7 +99,8 @@ def test_a_gaussian_is_sampled_and_learned_exactly(step):
 def test_couplings_stay_where_held_out_folds_gain(free):
     step, f = HalfOctave('db4', 1), coupled(HalfOctave('db4', 1))
     if not free: f.theta[2:] = 0
-    x = torch.randn(4000, N * N, generator=generator('free'), dtype=D) @ torch.linalg.cholesky(torch.linalg.inv(apply(f.kernel(), eye).flatten(1))).T
+    x = (torch.randn(4000, N * N, generator=generator('free'), dtype=D)
+         @ torch.linalg.cholesky(torch.linalg.inv(apply(f.kernel(), eye).flatten(1))).T)
     x = x.view(-1, 1, N, N)
     g, eq = drop_idle(f, normal_equations(f, x, step, folds=10))
     assert (len(g) == len(f)) == free and len(eq.g[0]) == len(g)
@@ -102,22 +110,26 @@ def test_couplings_stay_where_held_out_folds_gain(free):
 
 def test_what_a_stencil_holds_is_no_new_coupling():
     step, sides = HalfOctave('haar', 1), [dict.fromkeys(s, 1.) for s in shells(8, 3)]
-    assert len(neighbours(step, 8, True, sides)) < len(neighbours(step, 8)) and not neighbours(step, 8, True, neighbours(step, 8))
+    assert (len(neighbours(step, 8, True, sides)) < len(neighbours(step, 8))
+            and not neighbours(step, 8, True, neighbours(step, 8)))
 
 
 def test_narrower_bands_are_less_negative():
     x, f = Phi4(.68, N).simulate(100, generator('phi4'), chains=8).fields.double(), phi4_family(N, .68)
-    share = {k: float((eigenvalues(f, x, detail_band(s, N)) < 0).double().mean()) for k, s in {'octave': Octave('db4'), 'first': HalfOctave('db4', 1), 'second': HalfOctave('db4', 2)}.items()}
+    share = {k: float((eigenvalues(f, x, detail_band(s, N)) < 0).double().mean()) for k, s in {'octave': Octave('db4'),
+        'first': HalfOctave('db4', 1), 'second': HalfOctave('db4', 2)}.items()}
     assert share['first'] < share['second'] < share['octave']
 
 
 def test_model_of_half_octaves(tmp_path):
     x = Phi4(.5, N).simulate(600, generator('phi4'), chains=64).fields
     model = LogConcaveModel('db2', half=True, polish_steps=0).fit(x)
-    assert [(f.n, s.detail_shape(f.n)) for f, s in zip(model.levels, model.steps)] == [(16, (7, 4, 4)), (16, (5, 4, 4)), (8, (7, 2, 2)), (8, (5, 2, 2)), (4, (3, 2, 2)), (2, (3, 1, 1))]
+    assert [(f.n, s.detail_shape(f.n)) for f, s in zip(model.levels, model.steps)] == [(16, (7, 4, 4)), (16, (5, 4, 4)),
+        (8, (7, 2, 2)), (8, (5, 2, 2)), (4, (3, 2, 2)), (2, (3, 1, 1))]
     model.save(tmp_path / 'm')
     again = LogConcaveModel.load(tmp_path / 'm')
-    assert torch.equal(again.energy(x[:3]), model.energy(x[:3])) and torch.equal(again.sample(5, generator('s')), model.sample(5, generator('s')))
+    assert (torch.equal(again.energy(x[:3]), model.energy(x[:3]))
+            and torch.equal(again.sample(5, generator('s')), model.sample(5, generator('s'))))
     y = model.sample(600, generator('y'))
     assert abs(float(y.var() / x.var()) - 1) < .05
 

@@ -16,10 +16,12 @@ from deepstruct.rainbow import covariance as C
 from deepstruct.rainbow import kernels as K
 from deepstruct.rainbow.dynamics import amplification, stretched
 from deepstruct.rainbow.ensembles import Recipe, plain, trained, untrained, ways
-from deepstruct.rainbow.model import LAWS, RainbowModel, drawn_neurons, logistic_head, residual_streams, standardize_again, traced
+from deepstruct.rainbow.model import (LAWS, RainbowModel, drawn_neurons, logistic_head, residual_streams,
+                                      standardize_again, traced)
 
 
-def numbers(*shape, name='rainbow', dtype=torch.float64): return torch.randn(*shape, generator=generator(name, *shape), dtype=dtype)
+def numbers(*shape, name='rainbow', dtype=torch.float64):
+    return torch.randn(*shape, generator=generator(name, *shape), dtype=dtype)
 def turn(n, name='turn', dtype=torch.float64): return torch.linalg.qr(numbers(n, n, name=name, dtype=dtype)).Q
 
 
@@ -32,7 +34,8 @@ def test_moments_do_not_depend_on_batches(dtype, sizes):
     wide = x.to(many.cross.dtype).T @ y.to(many.cross.dtype).conj() / 5000
     for m in (one, many):
         assert torch.allclose(m.moment(), wide, atol=1e-6)
-        assert abs(A.alignment_error(m) - float((m.energy().sum() - 2 * np.linalg.norm(wide.numpy(), 'nuc')) / m.energy()[0])) < 1e-6
+        assert abs(A.alignment_error(m) - float((m.energy().sum() - 2 * np.linalg.norm(wide.numpy(), 'nuc'))
+                                                / m.energy()[0])) < 1e-6
     B = A.alignment(one)
     G = B.mH @ B if sizes[0] >= sizes[1] else B @ B.mH
     assert torch.allclose(G, torch.eye(len(G), dtype=G.dtype), atol=1e-10)
@@ -43,7 +46,8 @@ def test_no_rotation_does_better():
     m = A.Moments(6, 6).update(y, x)
     best = A.alignment_error(m)
     assert all(A.alignment_error(m, turn(6, f'try{k}')) >= best for k in range(50))
-    assert all(A.alignment_error(m, A.alignment(m) @ linalg_exp(.01 * numbers(6, 6, name=f'near{k}'))) >= best for k in range(20))
+    assert all(A.alignment_error(m, A.alignment(m) @ linalg_exp(.01 * numbers(6, 6, name=f'near{k}'))) >= best
+               for k in range(20))
 
 
 def linalg_root(M): return torch.from_numpy(linalg.sqrtm(M.numpy()).real)
@@ -69,7 +73,8 @@ def test_within_and_between_are_those_of_centred_features():
     m = A.Moments(5, 4, classes=3).update(x, y, c)
     u, v = x.clone(), y.clone()
     for k in range(3): u[c == k] -= u[c == k].mean(0); v[c == k] -= v[c == k].mean(0)
-    assert torch.allclose(m.within().moment(), u.T @ v / 200) and torch.allclose(m.within().energy(), torch.stack([u.square().sum(), v.square().sum()]) / 200)
+    assert (torch.allclose(m.within().moment(), u.T @ v / 200)
+            and torch.allclose(m.within().energy(), torch.stack([u.square().sum(), v.square().sum()]) / 200))
     centred = A.Moments(5, 4).update(x, y).within()
     assert torch.allclose(centred.moment(), torch.cov(torch.cat([x, y], 1).T, correction=0)[:5, 5:])
 
@@ -80,20 +85,24 @@ def test_angles_are_those_of_shapes():
     shape = lambda z: (z - z.mean(0)) / (z - z.mean(0)).norm()
     y = numbers(100, 4, name='other')
     R, s = linalg.orthogonal_procrustes(shape(x).numpy(), shape(y).numpy())
-    assert np.isclose(A.angle(A.Moments(4, 4).update(x, y)), math.acos(s)) and np.isclose(np.linalg.norm(shape(x).numpy() @ R - shape(y).numpy())**2, 2 - 2 * s)
+    assert (np.isclose(A.angle(A.Moments(4, 4).update(x, y)), math.acos(s))
+            and np.isclose(np.linalg.norm(shape(x).numpy() @ R - shape(y).numpy())**2, 2 - 2 * s))
 
 
 def test_networks_keep_their_modes_and_weights():
     nets = [nn.Sequential(nn.Linear(4, 6), nn.Dropout(), nn.ReLU(), nn.Linear(6, 2)).double().train() for _ in range(2)]
     nets[0][1].eval()
     before = [[p.clone() for p in n.parameters()] for n in nets]
-    with warnings.catch_warnings(record=True) as seen: warnings.simplefilter('always'); A.compared(nets, ('2',), [numbers(50, 4)])
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter('always'); A.compared(nets, ('2',), [numbers(50, 4)])
     assert 'dropout' in str(seen[0].message) and nets[0].training and not nets[0][1].training and nets[1][1].training
-    assert all(torch.equal(a, b) for n, w in zip(nets, before, strict=True) for a, b in zip(n.parameters(), w, strict=True))
+    assert all(torch.equal(a, b) for n, w in zip(nets, before, strict=True)
+               for a, b in zip(n.parameters(), w, strict=True))
 
 
 def test_the_mean_of_networks_is_found_without_the_data():
-    views = [numbers(400, 6, name='truth') @ turn(6, f'v{k}') + .3 * numbers(400, 6, name=f'noise{k}') for k in range(4)]
+    views = [numbers(400, 6, name='truth') @ turn(6, f'v{k}') + .3 * numbers(400, 6, name=f'noise{k}')
+             for k in range(4)]
     moments = {(a, b): A.Moments(6, 6).update(views[a], views[b]) for a in range(4) for b in range(a + 1, 4)}
     turns, left = A.aligned_to_mean(moments, 20)
     mean = sum(v @ R.T for v, R in zip(views, turns, strict=True)) / 4
@@ -113,7 +122,8 @@ def test_kernels_are_those_of_many_neurons(name):
     square = (f**2).T @ f**2 / len(f) - K.dual(name, G)**2
     assert torch.allclose(square, K.product_variance(name, G), rtol=.05, atol=1e-3 * float(square.max()))
     assert off.abs().max() < 5 and torch.allclose(K.dual(name, G), K.dual(name, G).T)
-    assert torch.isfinite(K.dual(name, torch.zeros(3, 3))).all() and torch.isfinite(K.dual(name, torch.ones(3, 3))).all()
+    assert (torch.isfinite(K.dual(name, torch.zeros(3, 3))).all()
+            and torch.isfinite(K.dual(name, torch.ones(3, 3))).all())
 
 
 def test_layers_of_the_limit_are_those_of_wide_networks():
@@ -127,21 +137,27 @@ def test_layers_of_the_limit_are_those_of_wide_networks():
 
 def test_covariance_of_aligned_weights():
     W, Q = numbers(30, 8), turn(8)
-    assert torch.allclose(C.covariance(C.rotated(W, Q)), Q @ C.covariance(W) @ Q.T) and torch.allclose(C.covariance([W[:10], W[10:]]), W.T @ W / 30)
+    assert (torch.allclose(C.covariance(C.rotated(W, Q)), Q @ C.covariance(W) @ Q.T)
+            and torch.allclose(C.covariance([W[:10], W[10:]]), W.T @ W / 30))
     assert torch.allclose(C.bordered(Q)[-1], torch.eye(9, dtype=torch.float64)[-1])
     Z = numbers(30, 8, dtype=torch.complex128)
     e, U = torch.linalg.eigvalsh(C.covariance(Z)), turn(8, dtype=torch.complex128)
-    phi = numbers(50, 8, name='phi', dtype=torch.complex128) # <w, phi> is that of the turned weights on the turned features
+    # <w, phi> is that of the turned weights on the turned features
+    phi = numbers(50, 8, name='phi', dtype=torch.complex128)
     assert torch.allclose(C.rotated(Z, U) @ (U @ phi.T), Z @ phi.T)
-    assert e[0] > 0 and torch.allclose(torch.linalg.eigvalsh(C.covariance(C.rotated(Z, turn(8, dtype=torch.complex128)))), e)
+    assert e[0] > 0 and torch.allclose(torch.linalg.eigvalsh(C.covariance(C.rotated(Z, turn(8,
+        dtype=torch.complex128)))), e)
 
 
 def test_whitening_by_others_does_not_see_the_covariance():
     Ws = [numbers(40, 10, name=f'net{k}') for k in range(6)]
     mix = numbers(10, 10, name='mix')
-    for a, b in zip(C.whitened(Ws), C.whitened([W @ mix for W in Ws]), strict=True): assert np.allclose(torch.linalg.svdvals(a), torch.linalg.svdvals(b), rtol=1e-8)
-    z = torch.cat(Ws[1:]) @ torch.linalg.inv(linalg_root(torch.cat(Ws[1:]).T @ torch.cat(Ws[1:]) / 200))
-    assert torch.allclose(z.T @ z / 200, torch.eye(10, dtype=z.dtype)) and np.allclose(torch.linalg.svdvals(C.whitened(Ws)[0]), torch.linalg.svdvals(Ws[0] @ torch.linalg.inv(linalg_root(torch.cat(Ws[1:]).T @ torch.cat(Ws[1:]) / 200))))
+    for a, b in zip(C.whitened(Ws), C.whitened([W @ mix for W in Ws]), strict=True):
+        assert np.allclose(torch.linalg.svdvals(a), torch.linalg.svdvals(b), rtol=1e-8)
+    others = torch.linalg.inv(linalg_root(torch.cat(Ws[1:]).T @ torch.cat(Ws[1:]) / 200))
+    z = torch.cat(Ws[1:]) @ others
+    assert torch.allclose(z.T @ z / 200, torch.eye(10, dtype=z.dtype))
+    assert np.allclose(torch.linalg.svdvals(C.whitened(Ws)[0]), torch.linalg.svdvals(Ws[0] @ others))
 
 
 @pytest.mark.parametrize('law', LAWS)
@@ -153,7 +169,8 @@ def test_drawn_neurons_are_reproducible(law):
 
 @pytest.mark.parametrize('law', LAWS)
 def test_layers_of_a_stream_share_what_the_law_has_in_common(law):
-    """One G, or one choice of neurons: the joint law is that of the joined neurons; what has no common part is independent."""
+    """One G, or one choice of neurons: the joint law is that of the joined neurons; what has no common part is
+    independent."""
     R, S, n = numbers(20, 4), numbers(20, 3, name='other'), 20_000
     g = generator('own', law)
     a, b = (drawn_neurons(T, n, law, generator=g, joint=generator('stream')) for T in (R, S))
@@ -163,13 +180,21 @@ def test_layers_of_a_stream_share_what_the_law_has_in_common(law):
     assert (a.T @ b / n - want).abs().max() < .05
 
 
-NETWORKS = {'plain': lambda: plain(16, 12, generator=generator('plain')), 'biases': lambda: plain(16, 12, bias=True, generator=generator('plain')), 'residual': lambda: ResNet(1, 4, generator=generator('residual')), 'scattering': lambda: LearnedScattering(1, 8, blocks=(3, 4), generator=generator('scattering')),
-            'flattened': lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 36, 5)), 'after': lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.BatchNorm2d(3, affine=False), nn.Flatten(), nn.Linear(3 * 36, 5))}
+NETWORKS = {'plain': lambda: plain(16, 12, generator=generator('plain')),
+            'biases': lambda: plain(16, 12, bias=True, generator=generator('plain')),
+            'residual': lambda: ResNet(1, 4, generator=generator('residual')),
+            'scattering': lambda: LearnedScattering(1, 8, blocks=(3, 4), generator=generator('scattering')),
+            'flattened': lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(),
+                                               nn.Linear(3 * 36, 5)),
+            'after': lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.BatchNorm2d(3, affine=False), nn.Flatten(),
+                                           nn.Linear(3 * 36, 5))}
 
 
 @pytest.mark.parametrize('name', list(NETWORKS))
 def test_neurons_as_they_are_give_the_network_back(name):
-    net, x = NETWORKS[name](), numbers(300, 1, 8 if name in ('residual', 'scattering', 'flattened', 'after') else 4, 8 if name in ('residual', 'scattering', 'flattened', 'after') else 4, dtype=torch.float32)
+    net, x = NETWORKS[name](), numbers(300, 1, 8 if name in ('residual', 'scattering', 'flattened', 'after') else 4,
+                                       8 if name in ('residual', 'scattering', 'flattened', 'after') else 4,
+                                       dtype=torch.float32)
     for m in net.modules():
         if hasattr(m, 'momentum'): m.momentum = 1.
     with torch.no_grad(): net.train()(x)
@@ -185,32 +210,41 @@ def test_turned_neurons_are_turned_back():
     net, x = plain(16, 12, depth=3, generator=generator('net')), numbers(2000, 16, dtype=torch.float32)
     twin, order = plain(16, 12, depth=3), [torch.randperm(12, generator=generator('order', k)) for k in range(3)]
     with torch.no_grad():
-        twin[1].weight.copy_(net[1].weight[order[0]]); twin[3].weight.copy_(net[3].weight[order[1]][:, order[0]]); twin[5].weight.copy_(net[5].weight[order[2]][:, order[1]]); twin[7].weight.copy_(net[7].weight[:, order[2]])
+        twin[1].weight.copy_(net[1].weight[order[0]]); twin[3].weight.copy_(net[3].weight[order[1]][:, order[0]])
+        twin[5].weight.copy_(net[5].weight[order[2]][:, order[1]])
+        twin[7].weight.copy_(net[7].weight[:, order[2]])
     assert torch.allclose(net(x), twin(x), atol=1e-5)
     model = RainbowModel.fit([net, twin], [x])
-    for k, o in zip(('3', '5'), order[1:], strict=True): assert torch.allclose(model.neurons[k][12:], model.neurons[k][:12][o], atol=1e-3)
+    for k, o in zip(('3', '5'), order[1:], strict=True):
+        assert torch.allclose(model.neurons[k][12:], model.neurons[k][:12][o], atol=1e-3)
 
 
 def test_networks_of_other_widths_have_features_of_the_same_size():
     net, x = plain(16, 64, depth=3, generator=generator('net')), numbers(500, 16, dtype=torch.float32)
     model = RainbowModel.fit(net, [x])
-    energy = lambda n: float(torch.stack([model.sample(generator('wide', n, s), like=plain(16, n, depth=3))[:6](x).square().mean() for s in range(4)]).mean().detach())
-    assert .6 < energy(256) / float(net[:6](x).detach().square().mean()) < 1.6 and .6 < energy(64) / float(net[:6](x).detach().square().mean()) < 1.6
+    energy = lambda n: float(torch.stack([model.sample(generator('wide', n, s), like=plain(16, n,
+        depth=3))[:6](x).square().mean() for s in range(4)]).mean().detach())
+    assert (.6 < energy(256) / float(net[:6](x).detach().square().mean()) < 1.6
+            and .6 < energy(64) / float(net[:6](x).detach().square().mean()) < 1.6)
     R = numbers(30, 5)
     w = drawn_neurons(R, 20_000, generator=generator('many'))
     assert torch.allclose(w.T @ w / 20_000, R.T @ R / 30, atol=.06)
 
 
 def test_statistics_of_batches_are_those_of_all():
-    net, x = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(108, 2)).eval(), numbers(50, 1, 8, 8, dtype=torch.float32)
+    net, x = (nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(108, 2)).eval(),
+              numbers(50, 1, 8, 8, dtype=torch.float32))
     y = net[0](x).detach().double()
     standardize_again(net, '1', x.split(7), follows=True)
-    assert torch.allclose(net[1].running_mean.double(), y.mean((0, 2, 3)), atol=1e-6) and torch.allclose(net[1].running_var.double(), y.var((0, 2, 3), correction=0), rtol=1e-5)
-    assert torch.allclose(net[1](net[0](x)).double(), y - y.mean((0, 2, 3), keepdim=True) + net[1].bias.double()[:, None, None], atol=1e-4)
+    assert (torch.allclose(net[1].running_mean.double(), y.mean((0, 2, 3)), atol=1e-6)
+            and torch.allclose(net[1].running_var.double(), y.var((0, 2, 3), correction=0), rtol=1e-5))
+    assert torch.allclose(net[1](net[0](x)).double(), y - y.mean((0, 2, 3), keepdim=True)
+                          + net[1].bias.double()[:, None, None], atol=1e-4)
 
 
 def test_streams_have_one_order_of_channels():
-    """Channels of a stream can be renamed where all that writes to it and all that reads it is known, and not otherwise."""
+    """Channels of a stream can be renamed where all that writes to it and all that reads it is known, and not
+    otherwise."""
     x, (writers, readers) = numbers(4, 1, 8, 8, dtype=torch.float32), residual_streams(ResNet(1, 4, depth=2))
     assert len(writers) == 3 and [len(w) for w in writers] == [3, 3, 3]
     def renamed(w, r):
@@ -218,12 +252,19 @@ def test_streams_have_one_order_of_channels():
         modules, layers, order = dict(net.named_modules()), traced(net, x)[0], torch.tensor([2, 0, 3, 1, *range(4, 16)])
         with torch.no_grad():
             for k, m in modules.items():
-                if isinstance(m, nn.BatchNorm2d): m.weight.copy_(1 + torch.rand(len(m.weight), generator=generator('gain', k))); m.bias.copy_(torch.randn(len(m.bias), generator=generator('shift', k)))
+                if isinstance(m, nn.BatchNorm2d):
+                    m.weight.copy_(1 + torch.rand(len(m.weight), generator=generator('gain', k)))
+                    m.bias.copy_(torch.randn(len(m.bias), generator=generator('shift', k)))
             before, o = net(x), order[:layers[w[0]].neurons]
-            for k in w: modules[k].weight.copy_(modules[k].weight[o]); n = modules[layers[k].norm]; n.weight.copy_(n.weight[o]); n.bias.copy_(n.bias[o])
+            for k in w:
+                modules[k].weight.copy_(modules[k].weight[o])
+                n = modules[layers[k].norm]
+                n.weight.copy_(n.weight[o])
+                n.bias.copy_(n.bias[o])
             for k in r: modules[k].weight.copy_(modules[k].weight[:, o])
             return float((net(x) - before).abs().max() / before.abs().max())
-    for w, r in zip(writers, readers, strict=True): assert renamed(w, r) < 1e-4 < .01 < min(renamed(w[1:], r), renamed(w, r[1:]))
+    for w, r in zip(writers, readers, strict=True):
+        assert renamed(w, r) < 1e-4 < .01 < min(renamed(w[1:], r), renamed(w, r[1:]))
     assert residual_streams(NETWORKS['flattened']()) == ([], [])
     with pytest.raises(ValueError, match='torch.fx can trace'): residual_streams(Branches())
 
@@ -239,23 +280,34 @@ def test_heads_are_fitted_on_the_labelled_batches():
     few, many = (model.sample(generator('head'), head='refitted', labelled=b) for b in (None, [(x, y)]))
     with torch.no_grad():
         assert torch.equal(few[3].weight, many[3].weight)
-        for new, n in ((few, 100), (many, 400)): assert torch.allclose(new[-1].weight, logistic_head(new[:-1](x[:n]), y[:n], 10, bias=False)[0], atol=1e-5)
+        for new, n in ((few, 100), (many, 400)):
+            assert torch.allclose(new[-1].weight, logistic_head(new[:-1](x[:n]), y[:n], 10, bias=False)[0], atol=1e-5)
     assert not torch.allclose(few[-1].weight, many[-1].weight, atol=1e-3)
 
 
 def test_clipped_kernels_see_projected_channels():
     net, x, V = nn.Sequential(nn.Conv2d(6, 5, 3), nn.ReLU()), numbers(3, 6, 8, 8, dtype=torch.float32), turn(6)[:, :2]
-    with torch.no_grad(): assert torch.allclose(C.clipped(net, '0', V)(x), net(torch.einsum('cd,bdij->bcij', (V @ V.T).float(), x)), atol=1e-5)
+    with torch.no_grad(): assert torch.allclose(C.clipped(net, '0', V)(x),
+                                                net(torch.einsum('cd,bdij->bcij', (V @ V.T).float(), x)), atol=1e-5)
     mix = LearnedScattering(1, 8, blocks=(3, 4))
     W = C.layer_weights(mix.blocks[1].mix)[:, :, 0]
     P = torch.linalg.qr(numbers(W.shape[1], 2, dtype=torch.complex64)).Q
-    assert torch.allclose(C.layer_weights(C.clipped(mix, 'blocks.1.mix', P).blocks[1].mix)[:, :, 0], W @ P @ P.mH, atol=1e-5)
+    assert torch.allclose(C.layer_weights(C.clipped(mix, 'blocks.1.mix', P).blocks[1].mix)[:, :, 0], W @ P @ P.mH,
+                          atol=1e-5)
 
 
 def test_bad_networks():
     x, net = numbers(40, 16, dtype=torch.float32), plain(16, 8)
-    for words, f in {'sizes of 1 or more': lambda: plain(16, 0), 'expected the same': lambda: RainbowModel.fit([net, plain(16, 8, depth=3)], [x]), 'read once': lambda: RainbowModel.fit(net, iter([x])), 'no batches': lambda: RainbowModel.fit(net, []),
-                     'NaN': lambda: RainbowModel.fit([net, plain(16, 8)], [x * math.nan]), 'two or more': lambda: traced(nn.Sequential(nn.Linear(16, 2)), x), 'no layer': lambda: RainbowModel.fit(net, [x]).covariance('9'),
-                     'expected as many': lambda: trained('plain', dict(inputs=16, width=4), (x, torch.zeros(3).long())), 'the network is': lambda: untrained('deep', {}), 'no snapshots': lambda: ways('plain', {}, (x, x), 0, Recipe()),
-                     'two times': lambda: amplification([x]), 'expected the same ': lambda: stretched(x, x[:3], 2)}.items():
+    for words, f in {'sizes of 1 or more': lambda: plain(16, 0),
+                     'expected the same': lambda: RainbowModel.fit([net, plain(16, 8, depth=3)], [x]),
+                     'read once': lambda: RainbowModel.fit(net, iter([x])),
+                     'no batches': lambda: RainbowModel.fit(net, []),
+                     'NaN': lambda: RainbowModel.fit([net, plain(16, 8)], [x * math.nan]),
+                     'two or more': lambda: traced(nn.Sequential(nn.Linear(16, 2)), x),
+                     'no layer': lambda: RainbowModel.fit(net, [x]).covariance('9'),
+                     'expected as many': lambda: trained('plain', dict(inputs=16, width=4), (x, torch.zeros(3).long())),
+                     'the network is': lambda: untrained('deep', {}),
+                     'no snapshots': lambda: ways('plain', {}, (x, x), 0, Recipe()),
+                     'two times': lambda: amplification([x]),
+                     'expected the same ': lambda: stretched(x, x[:3], 2)}.items():
         with pytest.raises(ValueError, match=words.strip()): f()

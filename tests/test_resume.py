@@ -62,7 +62,8 @@ def test_killed_then_resumed(toy):
     (toy / 'wait').unlink()
     p = command('reproduce', '--preset', 'smoke')
     told, err = p.communicate()
-    assert p.returncode == 0 and '1 ran' in told and '1 figures' in told and 'notebook 1 of 1' in err and 'toy.law' in err
+    assert (p.returncode == 0 and '1 ran' in told and '1 figures' in told and 'notebook 1 of 1' in err
+            and 'toy.law' in err)
     assert log(toy).count('draw') == 1 and log(toy)[-1] == 'end'
     p = command('reproduce', '--preset', 'smoke')
     assert '1 unchanged' in p.communicate()[0] and log(toy).count('end') == 1
@@ -89,7 +90,8 @@ def test_record_and_failures(toy):
     T.write(path, [*T.CELLS[:3], ('', '1 / 0'), *T.CELLS[3:]])
     before = (toy / 'data/results/laptop/claims.json').read_text()
     done = R.run(['toy'], record_it=True)
-    assert done[0]['status'] == 'failed' and 'ZeroDivisionError: division by zero · cell 4 of paper_toy (1 / 0)' in done[0]['error']
+    assert (done[0]['status'] == 'failed'
+            and 'ZeroDivisionError: division by zero · cell 4 of paper_toy (1 / 0)' in done[0]['error'])
     assert '\n' not in done[0]['error'] and (toy / 'out/laptop/notebooks/toy/paper_toy.failed.ipynb').exists()
     assert (toy / 'data/results/laptop/claims.json').read_text() == before
 

@@ -1,4 +1,5 @@
-"Compiled HMC against the cluster simulator and its own energy; a cascade fitted by sites; the time to an error against draws."
+"""Compiled HMC against the cluster simulator and its own energy; a cascade fitted by sites; the time to an error
+against draws."""
 import numpy as np
 import pytest
 import torch
@@ -35,7 +36,8 @@ def test_time_to_error_against_an_autoregressive_chain():
     means = 1 + .3 * z[:, 200:].mean(1) # of a quantity of mean 1 and spread .3
     tau = .5 * (1 + rho) / (1 - rho)
     assert abs(time_to_error(means.std(), .3, 1., tau) / T - 1) < .2
-    assert time_to_error(.01, .3, 1., bias=.02) == float('inf') and time_to_error(.01, .3, 1., bias=.006) > time_to_error(.01, .3, 1.)
+    assert (time_to_error(.01, .3, 1., bias=.02) == float('inf')
+            and time_to_error(.01, .3, 1., bias=.006) > time_to_error(.01, .3, 1.))
 
 
 def test_each_level_gets_as_many_sites():
@@ -49,8 +51,10 @@ def test_each_level_gets_as_many_sites():
 
 
 @pytest.mark.parametrize('call, words', [
-    (lambda: time_to_error(-1., 1., 1.), 'positive'), (lambda: direct_hmc(.6, torch.ones(2, 1, 4, 4), 10, 0), 'leapfrogs'),
-    (lambda: direct_hmc(.6, torch.full((2, 1, 4, 4), torch.nan), 10, 2), 'NaN'), (lambda: fit_by_sites(LogConcaveModel(), [torch.randn(5, 1, 4, 4)], 5), 'at least 20'),
+    (lambda: time_to_error(-1., 1., 1.), 'positive'), (lambda: direct_hmc(.6, torch.ones(2, 1, 4, 4), 10, 0),
+                                                       'leapfrogs'),
+    (lambda: direct_hmc(.6, torch.full((2, 1, 4, 4), torch.nan), 10, 2),
+     'NaN'), (lambda: fit_by_sites(LogConcaveModel(), [torch.randn(5, 1, 4, 4)], 5), 'at least 20'),
     (lambda: fit_by_sites(LogConcaveModel(), [torch.randn(50, 1, 6, 6)], 5), 'power of two')])
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words): call()

@@ -13,7 +13,8 @@ from deepstruct.core import generator
 def data(n=400, d=5, C=4, equal=True):
     g = generator('data', n, d, C)
     y = torch.arange(n) % C if equal else torch.randint(C, (n,), generator=g)
-    return torch.randn(n, d, generator=g, dtype=torch.float64) @ torch.randn(d, d, generator=g, dtype=torch.float64) + torch.randn(C, d, generator=g, dtype=torch.float64)[y], y
+    return (torch.randn(n, d, generator=g, dtype=torch.float64) @ torch.randn(d, d, generator=g, dtype=torch.float64)
+            + torch.randn(C, d, generator=g, dtype=torch.float64)[y], y)
 
 def stats(x, y, C=4, size=33, blocks=10):
     s = S.ClassStatistics(C, x.shape[1], blocks)
@@ -53,7 +54,9 @@ def test_more_features_never_lower_fisher_and_projection_agrees():
     assert math.isclose(S.fisher(s.project(V).moments()), S.fisher(stats(x @ V, y).moments()), rel_tol=1e-9)
     total = np.cov(x.numpy().T, bias=True)
     P = S.principal(s.moments(), 3)
-    assert torch.allclose(P.T @ P, torch.eye(3, dtype=torch.float64), atol=1e-10) and math.isclose(float((P.T @ torch.as_tensor(total) @ P).trace()), np.linalg.eigvalsh(total)[-3:].sum(), rel_tol=1e-6)
+    assert (torch.allclose(P.T @ P, torch.eye(3, dtype=torch.float64), atol=1e-10)
+            and math.isclose(float((P.T @ torch.as_tensor(total) @ P).trace()), np.linalg.eigvalsh(total)[-3:].sum(),
+                             rel_tol=1e-6))
 
 def test_jackknife_of_a_mean_is_the_standard_error():
     x = torch.randn(1000, 1, generator=generator('jack'), dtype=torch.float64)
@@ -65,7 +68,8 @@ def test_floor():
     g = generator('floor')
     values = []
     for _ in range(200):
-        s = S.ClassStatistics(3, 8); s.update(torch.randn(60, 8, generator=g), torch.arange(60) % 3); values.append(S.fisher(s.moments()))
+        s = S.ClassStatistics(3, 8); s.update(torch.randn(60, 8, generator=g), torch.arange(60) % 3)
+        values.append(S.fisher(s.moments()))
     assert abs(np.mean(values) - S.fisher_floor(s.moments())) < 4 * np.std(values) / 200**.5
 
 def test_linear_probe():
@@ -80,13 +84,17 @@ def test_layers_by_hooks():
     out = S.layer_statistics(net, ['1', '3'], zip(x.split(7), y.split(7)), 2)
     z = net[:2](x).mean((2, 3)).detach().double()
     assert torch.allclose(out['1'].moments().mean, torch.stack([z[y == c].mean(0) for c in (0, 1)]), atol=1e-6)
-    assert not net[1]._forward_hooks and S.layer_statistics(net, ['1'], [(x, y)], 2, S.flattened)['1'].moments().features == 108
+    assert (not net[1]._forward_hooks
+            and S.layer_statistics(net, ['1'], [(x, y)], 2, S.flattened)['1'].moments().features == 108)
     with pytest.raises(ValueError, match="no layer '7'"): S.layer_statistics(net, ['7'], [(x, y)], 2)
     assert S.averaged(torch.ones(2, 3, 4, 4, dtype=torch.complex64)).shape == (2, 6)
 
 def test_refused():
     x, y = data(20, 15)
-    for call, word in ((lambda: S.ClassStatistics(1, 3), 'two or more'), (lambda: S.ClassStatistics(2, 3, 1), 'two or more'), (lambda: stats(x, y + 1), 'from 0 to 3'), (lambda: stats(x * math.inf, y), 'NaN or infinite'), (lambda: S.fisher(stats(x, y).moments()), 'floor is infinite'),
+    for call, word in ((lambda: S.ClassStatistics(1, 3), 'two or more'),
+                       (lambda: S.ClassStatistics(2, 3, 1), 'two or more'), (lambda: stats(x, y + 1), 'from 0 to 3'),
+                       (lambda: stats(x * math.inf, y), 'NaN or infinite'),
+                       (lambda: S.fisher(stats(x, y).moments()), 'floor is infinite'),
                        (lambda: stats(x[:3], y[:3]).moments(), 'no sample')):
         with pytest.raises(ValueError, match=word): call()
     assert S.fisher_floor(stats(x, y).moments()) == math.inf and S.fisher(stats(x, y).moments(), .1) > 0

@@ -1,4 +1,5 @@
-"The fit loop: resume bit for bit, stop with the last good weights, refuse other checkpoints; and wavelet diffusion models on top of it."
+"""The fit loop: resume bit for bit, stop with the last good weights, refuse other checkpoints; and wavelet diffusion
+models on top of it."""
 import math
 
 import pytest
@@ -29,23 +30,28 @@ def test_resumes_bit_for_bit(tmp_path, dies_at):
         return squares(model, g)
     whole, again = mlp(), mlp()
     h = training.fit(whole, squares, 45, lr=.02, generator=generator('r'), every=10)
-    with pytest.raises(KeyboardInterrupt): training.fit(again, dying, 45, lr=.02, generator=generator('r'), every=10, words='squares', checkpoint=tmp_path / 'c')
+    with pytest.raises(KeyboardInterrupt): training.fit(again, dying, 45, lr=.02, generator=generator('r'), every=10,
+                                                        words='squares', checkpoint=tmp_path / 'c')
     again = mlp()
-    k = training.fit(again, squares, 45, lr=.02, generator=generator('r'), every=10, words='squares', checkpoint=tmp_path / 'c')
+    k = training.fit(again, squares, 45, lr=.02, generator=generator('r'), every=10, words='squares',
+                     checkpoint=tmp_path / 'c')
     assert same(whole, again) and k['loss'] == h['loss'] and k['step'] == [10, 20, 30, 40, 45]
     calls[0] = -1000 # a finished run is read, not trained
     done = mlp()
-    training.fit(done, dying, 45, lr=.02, generator=generator('r'), every=10, words='squares', checkpoint=tmp_path / 'c')
+    training.fit(done, dying, 45, lr=.02, generator=generator('r'), every=10, words='squares',
+                 checkpoint=tmp_path / 'c')
     assert same(whole, done) and calls[0] == -1000 and [p.name for p in tmp_path.iterdir()] == ['c']
 
 def test_stops_with_good_weights(tmp_path):
     n = [0]
     def breaks(model, g): n[0] += 1; return squares(model, g) * (math.inf if n[0] > 17 else 1)
     good, model = mlp(), mlp()
-    with pytest.raises(training.TrainingStopped, match='loss is inf at step 17.*weights of step 10'): training.fit(model, breaks, 40, lr=.02, generator=generator('n'), every=10, checkpoint=tmp_path / 'c')
+    with pytest.raises(training.TrainingStopped, match='loss is inf at step 17.*weights of step 10'):
+        training.fit(model, breaks, 40, lr=.02, generator=generator('n'), every=10, checkpoint=tmp_path / 'c')
     state = torch.load(tmp_path / 'c', weights_only=True)
     assert state['step'] == 10 and all(torch.equal(v, state['model'][k]) for k, v in model.state_dict().items())
-    with pytest.raises(training.TrainingStopped, match='no step was good'): training.fit(good, lambda m, g: squares(m, g) * math.nan, 5)
+    with pytest.raises(training.TrainingStopped, match='no step was good'):
+        training.fit(good, lambda m, g: squares(m, g) * math.nan, 5)
 
 def test_refuses(tmp_path):
     training.fit(mlp(), squares, 3, checkpoint=tmp_path / 'c')
@@ -53,7 +59,8 @@ def test_refuses(tmp_path):
     for bad in (dict(steps=0), dict(steps=3, every=0), dict(steps=3, lr=0.)):
         with pytest.raises(ValueError, match='positive'): training.fit(mlp(), squares, **bad)
 
-def test_rate_warms_up_and_ends(): assert training.rate(0, 100, 9) == .1 and training.rate(99, 100, 9) < 1e-3 and max(training.rate(k, 100, 9) for k in range(100)) > .9
+def test_rate_warms_up_and_ends(): assert training.rate(0, 100, 9) == .1 and training.rate(99, 100,
+    9) < 1e-3 and max(training.rate(k, 100, 9) for k in range(100)) > .9
 
 @pytest.mark.parametrize('wavelet, channels', (('haar', 1), ('db4', 3)))
 def test_bands_are_orthonormal(wavelet, channels):
@@ -67,7 +74,8 @@ def test_conditional_units_are_the_least_squares_residual():
     noise = .3 * torch.randn(low.shape, generator=generator('e'), dtype=torch.float64)
     assert abs(left_open(low.roll(1, 3) - 2 * low + noise, low)[0] - .3) < .01
 
-def test_loss_at_the_best_network_is_the_conditional_variance(): # of the noise, at lam = 1: E |z - z_hat|^2 = E alpha^2 by hand
+# of the noise, at lam = 1: E |z - z_hat|^2 = E alpha^2 by hand
+def test_loss_at_the_best_network_is_the_conditional_variance():
     x, T = torch.randn(20_000, 1, 1, 1, generator=generator('d')), 2.
     got = diffusion_loss(lambda x, s, c: 0 * x, x, None, T, generator('t'))
     u = torch.linspace(0, 1, 20_001)
@@ -84,7 +92,8 @@ def test_a_colour_model_from_fit_to_file(tmp_path):
     n = WSGM.load(tmp_path / 'm.safetensors', units='conditional', wavelet='haar')
     a, b = (k.sample(3, N=2, side=32, generator=generator('s')) for k in (m, n))
     assert torch.equal(a, b) and a.shape == (3, 3, 32, 32) and n.shape == m.shape
-    for kw, words in ((dict(wavelet='db4'), "wavelet 'haar'"), (dict(units='marginal'), "units 'conditional'"), (dict(colour=3), 'unknown')):
+    for kw, words in ((dict(wavelet='db4'), "wavelet 'haar'"), (dict(units='marginal'), "units 'conditional'"),
+                      (dict(colour=3), 'unknown')):
         with pytest.raises(ValueError, match=words): WSGM.load(tmp_path / 'm.safetensors', **kw)
     (tmp_path / 'x').write_bytes(b'not a model')
     with pytest.raises(ValueError, match='not a safetensors file'): WSGM.load(tmp_path / 'x')
@@ -94,7 +103,8 @@ def test_refining_keeps_the_low_pass():
     low = images(2, 1, 8)
     x = m.refine(low, N=3, generator=generator('r'))
     y = m.refine(analysis(images(2), 'haar')[0], N=3, j=1, generator=generator('r'))
-    assert x.shape == (2, 1, 32, 32) and torch.allclose(analysis(analysis(x, 'haar')[0], 'haar')[0], low, atol=1e-3) and y.shape == (2, 1, 16, 16)
+    assert (x.shape == (2, 1, 32, 32) and torch.allclose(analysis(analysis(x, 'haar')[0], 'haar')[0], low, atol=1e-3)
+            and y.shape == (2, 1, 16, 16))
 
 def test_seeds_decide(): assert same(toy(seed=3), toy(seed=3)) and not same(toy(seed=3), toy(seed=4))
 
@@ -103,11 +113,22 @@ def test_unet_sizes_and_time():
     assert net(torch.zeros(1, 2, 6, 10), torch.zeros(1), torch.zeros(1, 1, 6, 10)).shape == (1, 2, 6, 10)
 
 @pytest.mark.parametrize('call, words', [
-    (lambda: Shape(side=20, depth=3), 'multiple of 2\\^depth = 8'), (lambda: Shape(units='unit'), "units is 'unit'"), (lambda: Shape(wavelet='harr'), 'harr'), (lambda: Shape(T=0.), 'T 0'), (lambda: Shape(depth=-1), 'depth is -1'),
-    (lambda: toy().fit(images(side=8)), 'side 8; expected 16'), (lambda: toy().fit(torch.ones(4, 1, 16, 16)), 'constant'), (lambda: toy().fit(images(c=3)), '3 channels'), (lambda: toy().fit(images() * math.nan), 'NaN'),
-    (lambda: toy().fit(images(1)), 'at least 2'), (lambda: toy().fit(images(), batch=0), 'batch is 0'), (lambda: toy().sample(2), 'no units'),
-    (lambda: toy().sample(2, N=0), 'N is 0'), (lambda: toy().sample(2, T=0.), 'T is 0'), (lambda: toy().sample(2, side=18), 'side is 18'), (lambda: toy().sample(0), 'n is 0'), (lambda: toy().refine(torch.zeros(1, 2, 4, 4)), '2 channels'),
-    (lambda: toy().refine(torch.zeros(1, 1, 4, 4), scales=3), 'scales is 3'), (lambda: UNet(1, padding='same'), "padding is 'same'"), (lambda: UNet(1, 1)(torch.zeros(1, 1, 8, 8), torch.zeros(1), torch.zeros(1, 1, 4, 4)), 'condition has shape')])
+    (lambda: Shape(side=20, depth=3), 'multiple of 2\\^depth = 8'), (lambda: Shape(units='unit'), "units is 'unit'"),
+                                         (lambda: Shape(wavelet='harr'), 'harr'), (lambda: Shape(T=0.), 'T 0'),
+                                         (lambda: Shape(depth=-1), 'depth is -1'),
+    (lambda: toy().fit(images(side=8)), 'side 8; expected 16'),
+                                         (lambda: toy().fit(torch.ones(4, 1, 16, 16)), 'constant'),
+                                         (lambda: toy().fit(images(c=3)), '3 channels'),
+                                         (lambda: toy().fit(images() * math.nan), 'NaN'),
+    (lambda: toy().fit(images(1)), 'at least 2'), (lambda: toy().fit(images(), batch=0), 'batch is 0'),
+                                         (lambda: toy().sample(2), 'no units'),
+    (lambda: toy().sample(2, N=0), 'N is 0'), (lambda: toy().sample(2, T=0.), 'T is 0'),
+                                         (lambda: toy().sample(2, side=18), 'side is 18'), (lambda: toy().sample(0),
+                                             'n is 0'), (lambda: toy().refine(torch.zeros(1, 2, 4, 4)), '2 channels'),
+    (lambda: toy().refine(torch.zeros(1, 1, 4, 4), scales=3), 'scales is 3'),
+                                         (lambda: UNet(1, padding='same'), "padding is 'same'"),
+                                         (lambda: UNet(1, 1)(torch.zeros(1, 1, 8, 8), torch.zeros(1),
+                                                             torch.zeros(1, 1, 4, 4)), 'condition has shape')])
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words): call()
 
@@ -120,7 +141,8 @@ def test_threads_half_precision():
             y = forward(torch.randn(64, 8, generator=g))
             assert y.dtype == torch.float32
             return (y - 1).square().mean()
-        training.fit(model, loss, 300, generator=torch.Generator().manual_seed(seed), on=training.fabric(precision='bf16-mixed'))
+        training.fit(model, loss, 300, generator=torch.Generator().manual_seed(seed),
+                     on=training.fabric(precision='bf16-mixed'))
         return model.weight
     def jobs(): torch.manual_seed(0); return list(enumerate([nn.Linear(8, 1), nn.Linear(8, 1)]))
     one_by_one = [run(j) for j in jobs()]

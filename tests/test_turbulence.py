@@ -1,4 +1,5 @@
-"""Turbulence: exact flows, what advection conserves, the order of the scheme, the budget of the stirred flow, bad input."""
+"""Turbulence: exact flows, what advection conserves, the order of the scheme, the budget of the stirred flow, bad
+input."""
 import math
 
 import pytest
@@ -25,7 +26,8 @@ def rough(n=2, L=32, size=2.): # random truncated modes
 def test_taylor_green_decays_exactly(order, fade, a, b, k2):
     model = Turbulence(L=32, drag=.1, viscosity=.02, order=order, injection=0.)
     x = 3 * torch.cos(a * T)[:, None] * torch.cos(b * T)
-    assert torch.allclose(to_fields(model, decay(model, to_modes(model, x[None]), .7, 20))[0], math.exp(-.7 * fade(k2)) * x, atol=1e-12)
+    assert torch.allclose(to_fields(model, decay(model, to_modes(model, x[None]), .7, 20))[0],
+                          math.exp(-.7 * fade(k2)) * x, atol=1e-12)
 
 
 def test_a_shear_is_steady_and_tilted_shears_too():
@@ -70,7 +72,8 @@ def test_viscous_flow_loses_what_it_says():
 
 def test_single_precision_follows_double():
     w = rough()
-    assert torch.allclose(decay(IDEAL, w.to(torch.complex64), .3, 20).to(torch.complex128), decay(IDEAL, w, .3, 20), atol=1e-3)
+    assert torch.allclose(decay(IDEAL, w.to(torch.complex64), .3, 20).to(torch.complex128), decay(IDEAL, w, .3, 20),
+                          atol=1e-3)
 
 
 def test_forcing_is_real_confined_and_of_the_stated_size():
@@ -98,9 +101,12 @@ def test_stationary_flow_balances_its_budget_and_repeats():
 
 
 @pytest.mark.parametrize('make', (
-    lambda: Turbulence(L=31), lambda: Turbulence(L=64.), lambda: Turbulence(shell=(3., 60.)), lambda: Turbulence(L=32, shell=(5., 3.)), lambda: Turbulence(drag=-1.), lambda: Turbulence(drag=math.nan),
-    lambda: Turbulence(courant=3.), lambda: Turbulence(order=0), lambda: Turbulence(drag=0.).simulate(2, generator(0)), lambda: Turbulence(injection=0.).simulate(2, generator(0)),
-    lambda: Turbulence(L=16).simulate(0, generator(0)), lambda: Turbulence(L=16).simulate(2, generator(0), dtype=torch.float16), lambda: Turbulence(L=16).simulate(2, generator(0), interval=0.)))
+    lambda: Turbulence(L=31), lambda: Turbulence(L=64.), lambda: Turbulence(shell=(3., 60.)), lambda: Turbulence(L=32,
+        shell=(5., 3.)), lambda: Turbulence(drag=-1.), lambda: Turbulence(drag=math.nan),
+    lambda: Turbulence(courant=3.), lambda: Turbulence(order=0), lambda: Turbulence(drag=0.).simulate(2, generator(0)),
+                                  lambda: Turbulence(injection=0.).simulate(2, generator(0)),
+    lambda: Turbulence(L=16).simulate(0, generator(0)), lambda: Turbulence(L=16).simulate(2, generator(0),
+        dtype=torch.float16), lambda: Turbulence(L=16).simulate(2, generator(0), interval=0.)))
 def test_bad_input(make):
     with pytest.raises(ValueError, match='expected'): make()
 

@@ -22,7 +22,8 @@ def heavy_tailed(family, # as `level_family` makes it, not even
                  extra:tuple=(0, 1), # nodes added on the left and on the right
                  beyond:float=1e-5 # mass of the values beyond the outermost
                 ) -> Family:
-    "The same family with a window that holds all but that mass; where it does already, or nothing is to be added, it stays. ValueError for an even potential, or a mass outside (0, 0.5)."
+    """The same family with a window that holds all but that mass; where it does already, or nothing is to be added, it
+    stays. ValueError for an even potential, or a mass outside (0, 0.5)."""
     site = family.site
     if site.even: raise ValueError('the potential is even; expected a family of fields without that symmetry')
     if not 0 < beyond < .5: raise ValueError(f'beyond is {beyond}; expected a number between 0 and 0.5')
@@ -43,14 +44,18 @@ def fit_heavy(model, # a LogConcaveModel with even=False, not fitted
     generator = generator or torch.Generator().manual_seed(0)
     for step in steps:
         packets = isinstance(step, HalfOctave)
-        f = heavy_tailed(level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'], step), x, extra, beyond)
+        f = heavy_tailed(level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'], step), x,
+                         extra, beyond)
         eq = normal_equations(f, x, step, folds=10 if packets else 4, label=f'side {f.n}: score matching')
         if packets: f, eq = drop_idle(f, eq, o['ridge'])
         f.theta.copy_(eq.solve(ridge=o['ridge']))
         lift = confine(f, x[:1000], step)
-        history = polish(f, step, x[:o['polish_fields']], o['polish_steps'], generator=generator) if o['polish_steps'] else []
+        history = (polish(f, step, x[:o['polish_fields']], o['polish_steps'], generator=generator)
+                   if o['polish_steps'] else [])
         levels.append(f); stencils.append(mean_stencil(f, x[:2000]))
-        log.append({'side': f.n, 'parameters': len(f), 'couplings': sum(isinstance(s, Bands) for s in f.stencils), 'lift': lift, 'moments': history})
+        log.append({'side': f.n, 'parameters': len(f), 'couplings': sum(isinstance(s, Bands) for s in f.stencils),
+                    'lift': lift, 'moments': history})
         x = step.low(x)
-    model.levels, model.steps, model.stencils, model.log, model.density = nn.ModuleList(levels), steps, stencils, log, fit_scalar(x, o['even'])
+    model.levels, model.steps, model.stencils, model.log, model.density = (nn.ModuleList(levels), steps, stencils,
+                                                                           log, fit_scalar(x, o['even']))
     return model

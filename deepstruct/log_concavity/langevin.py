@@ -42,18 +42,21 @@ def _blocks(stencil, wavelet, n): # (m, m, C, C) complex: the details' block at 
     return (M + M.mH) / 2
 
 class Whitening:
-    "$W = S^{-1} M^{-1/2}$ with a block-circulant mean conditional Hessian M, applied by FFT over the coarse grid, and a diagonal S that may differ from chain to chain."
+    """$W = S^{-1} M^{-1/2}$ with a block-circulant mean conditional Hessian M, applied by FFT over the coarse grid,
+    and a diagonal S that may differ from chain to chain."""
     def __init__(self, stencil, wavelet, n:int, # side of x_{j-1}
                  floor:float=.05, # smallest eigenvalue kept, in units of the median; smallest ratio of the diagonals
                  dtype=torch.float64,
-                 diagonal=None): # (B, C, m, m) of the mean Hessian of each chain, S^2 times that of M; without it S is 1
+                 # (B, C, m, m) of the mean Hessian of each chain, S^2 times that of M; without it S is 1
+                 diagonal=None):
         self.n, M = n, _blocks(stencil, wavelet, n)
         w, v = torch.linalg.eigh(M)
         self.eigenvalues = w
         w = w.clamp_min(floor * float(w.median()))
         self.matrix, self.dtype = (v * w[..., None, :].rsqrt()) @ v.mH, dtype # M^-1/2
         self.root = self._half(self.matrix)
-        self.scale = None if diagonal is None else (diagonal / M.mean((0, 1)).diagonal().real[:, None, None]).clamp_min(floor).rsqrt().to(dtype)
+        self.scale = None if diagonal is None else (diagonal / M.mean((0, 1)).diagonal().real[:, None,
+            None]).clamp_min(floor).rsqrt().to(dtype)
 
     def __call__(self, y): # (B, C, m, m)
         "$W y$."
@@ -74,7 +77,8 @@ class Whitening:
         return self._half(self.matrix @ _blocks(stencil, wavelet, self.n) @ self.matrix)
 
     def _half(self, blocks): # of a real transform
-        return blocks[:, :len(blocks) // 2 + 1].permute(2, 3, 0, 1).to(torch.complex128 if self.dtype == torch.float64 else torch.complex64).contiguous()
+        return blocks[:, :len(blocks) // 2 + 1].permute(2, 3, 0, 1).to(torch.complex128 if self.dtype == torch.float64
+                                                                       else torch.complex64).contiguous()
 
     def _multiply(self, blocks, y):
         return torch.fft.irfft2(_times(blocks, torch.fft.rfft2(y)), s=y.shape[-2:])
@@ -108,8 +112,10 @@ class Conditional:
     "The target $\\bar E(x_j, W y)$ of given low-passes: `energy`, `gradient` and both at once, of y; `field(y)`."
     def __init__(self, family, wavelet, low, # (B, 1, n/2, n/2), or what the first half octave keeps
                  whitening):
-        self.family, self.wavelet, self.whitening, self.base = Tabulated(family, low.dtype), wavelet, whitening, wavelet.embed_low(low)
-        self.pairs = whitening.quadratic(self.family.kernel, wavelet) if whitening.scale is None else None # in whitened details, if that is stationary
+        self.family, self.wavelet, self.whitening, self.base = (Tabulated(family, low.dtype), wavelet, whitening,
+                                                                wavelet.embed_low(low))
+        # in whitened details, if that is stationary
+        self.pairs = whitening.quadratic(self.family.kernel, wavelet) if whitening.scale is None else None
         if self.pairs is not None: self.slope = whitening.transpose(wavelet.detail(self.family.pairs(self.base)))
     def details(self, y): return self.whitening(y)
     def field(self, y): return self.base + self.wavelet.embed_detail(self.whitening(y))
@@ -144,15 +150,21 @@ def run_chain(target, y, # target; (B, ...) where the chains start
               goal:float|None=None, # acceptance aimed at
               adapt:int|None=None, # trajectories of adaptation; default half
               observe=None, # (y, energies) -> (B, observables), recorded after adaptation
-              each:bool=False, # a step for each chain, where the targets differ: frozen at its geometric mean over the second half of the adaptation
+              # a step for each chain, where the targets differ: frozen at its geometric mean over the second half of
+              # the adaptation
+              each:bool=False,
               label:str|None=None # shows progress
              ): # (y, Report)
-    "Chains side by side. ValueError for no steps or chains; SamplingError when more than 1 % of the proposals of a chain's second half diverge, when the step collapses, or when more than 1 % of the chains stand still."
-    if steps < 1 or leapfrogs < 1 or not step > 0 or not len(y): raise ValueError(f'{steps} steps of {leapfrogs} leapfrogs of {step:g} for {len(y)} chains; expected at least one of each')
+    """Chains side by side. ValueError for no steps or chains; SamplingError when more than 1 % of the proposals of a
+    chain's second half diverge, when the step collapses, or when more than 1 % of the chains stand still."""
+    if steps < 1 or leapfrogs < 1 or not step > 0 or not len(y):
+        raise ValueError(f'{steps} steps of {leapfrogs} leapfrogs of {step:g} for {len(y)} chains; expected at least '
+                         'one of each')
     first, goal, adapt = step, goal or (.574 if leapfrogs == 1 else .8), steps // 2 if adapt is None else adapt
     draw = lambda: torch.randn(y.shape, generator=generator, dtype=y.dtype, device=y.device)
     E, g = target.energy_gradient(y)
-    if not torch.isfinite(E).all(): raise SamplingError(f'{int((~torch.isfinite(E)).sum())} chains start at an energy that is not finite')
+    if not torch.isfinite(E).all():
+        raise SamplingError(f'{int((~torch.isfinite(E)).sum())} chains start at an energy that is not finite')
     accepted, divergent, series = torch.zeros(len(y)), 0, []
     wide = (-1,) + (1,) * (y.ndim - 1)
     step, logs = torch.full((len(y),), step, dtype=y.dtype, device=y.device) if each else step, []
@@ -180,12 +192,16 @@ def run_chain(target, y, # target; (B, ...) where the chains start
             accepted += take.cpu(); divergent += int(bad.sum())
             if observe: series.append(observe(y, E))
     kept = max(1, steps - adapt)
-    if divergent > .01 * kept * len(y): raise SamplingError(f'{divergent} of {kept * len(y)} proposals diverged: the energy is not confining or the step is too long')
+    if divergent > .01 * kept * len(y): raise SamplingError(f'{divergent} of {kept * len(y)} proposals diverged: the '
+                                                            'energy is not confining or the step is too long')
     step = float(step.log().mean().exp()) if each else step
-    if step < first / 25: raise SamplingError(f'the step fell from {first:g} to {step:.2g}: the energy is not confining, or far worse conditioned than its mean')
+    if step < first / 25: raise SamplingError(f'the step fell from {first:g} to {step:.2g}: the energy is not '
+                                              'confining, or far worse conditioned than its mean')
     still = int((accepted == 0).sum())
-    if kept >= 20 and still > max(1, .01 * len(y)): raise SamplingError(f'{still} of {len(y)} chains accept no proposal in {kept} trajectories')
-    return y, Report(float(accepted.mean() / kept), step, steps * leapfrogs, divergent, torch.stack(series, 1) if series else None, accepted / kept)
+    if kept >= 20 and still > max(1, .01 * len(y)):
+        raise SamplingError(f'{still} of {len(y)} chains accept no proposal in {kept} trajectories')
+    return y, Report(float(accepted.mean() / kept), step, steps * leapfrogs, divergent,
+                     torch.stack(series, 1) if series else None, accepted / kept)
 
 # %% ../../nbs/log_concavity/02_langevin.ipynb #9d9e6616
 def _given(u, c, u0, # the variable and the curvature of the training fields; the variable asked for
@@ -200,13 +216,16 @@ def local_diagonal(family, wavelet, x, # (B, 1, n, n) fields to average over
                   ) -> torch.Tensor: # the shape of the details, float64
     "The diagonal $m_d(x_j)$ of the mean conditional Hessian given $x_j$."
     shape = wavelet.detail_shape(family.n)
-    B = wavelet.embed_detail(torch.eye(int(np.prod(shape)), dtype=torch.float64).reshape(-1, *shape)) # the rows of G-bar
+    # the rows of G-bar
+    B = wavelet.embed_detail(torch.eye(int(np.prod(shape)), dtype=torch.float64).reshape(-1, *shape))
     u, u0, (site, bond, _) = wavelet.embed_low(wavelet.low(x)), wavelet.embed_low(low), family.split()
     out = (apply(family.kernel(), B) * B).sum((1, 2, 3)).expand(len(low), -1)
-    if family.site: out = out + _given(u, family.site.evaluate(x, 2, site), u0, getattr(family.site, 'even', True)).flatten(1) @ (B**2).flatten(1).T
+    if family.site: out = out + _given(u, family.site.evaluate(x, 2, site), u0,
+                                       getattr(family.site, 'even', True)).flatten(1) @ (B**2).flatten(1).T
     for a in AXES if family.bond else ():
         mean = lambda t: (t + shift(t, a)) / 2
-        out = out + _given(mean(u), family.bond.evaluate(mean(x), 2, bond), mean(u0), family.bond.even).flatten(1) @ (mean(B)**2).flatten(1).T
+        out = (out + _given(mean(u), family.bond.evaluate(mean(x), 2, bond), mean(u0), family.bond.even).flatten(1)
+               @ (mean(B)**2).flatten(1).T)
     return out.reshape(-1, *shape)
 
 # %% ../../nbs/log_concavity/02_langevin.ipynb #60716a17
@@ -225,7 +244,8 @@ def relaxation(series, # (C, T), one observable
               ) -> Relaxation:
     "Sokal's window. ValueError for fewer than two chains or a constant series."
     s = np.asarray(series, dtype=float)
-    if s.ndim != 2 or min(s.shape) < 2: raise ValueError(f'series has shape {s.shape}; expected (chains, T), at least two of each')
+    if s.ndim != 2 or min(s.shape) < 2:
+        raise ValueError(f'series has shape {s.shape}; expected (chains, T), at least two of each')
     C, T = s.shape
     s = s - s.mean(1 if given else None, keepdims=True)
     if not s.var() > 0: raise ValueError('series is constant; its autocorrelation is not defined')
@@ -241,7 +261,8 @@ def relaxation(series, # (C, T), one observable
     tau, a, W = time(c.sum(0))
     area = c[:, 0] / 2 + c[:, 1:W + 1].sum(1)
     left = np.array([time(c.sum(0) - ci)[0] for ci in c])
-    return Relaxation(float(tau), float(((C - 1) / C * ((left - left.mean())**2).sum())**.5), (1 - a) * c.sum(0) / c[:, 0].sum() + a, T, area / area.sum())
+    return Relaxation(float(tau), float(((C - 1) / C * ((left - left.mean())**2).sum())**.5),
+                      (1 - a) * c.sum(0) / c[:, 0].sum() + a, T, area / area.sum())
 
 # %% ../../nbs/log_concavity/02_langevin.ipynb #fb7f3f49
 @numba.njit(cache=True, fastmath=True)
@@ -284,16 +305,19 @@ def _mala(x, g, E, beta, step, xi, u, ratio): # (C, L, L); moves x, g, E in plac
 def direct_mala(beta:float, x, # (C, 1, L, L): where the chains start
                 steps:int, every:int=1, # recorded every so many steps
                 generator=None, step:float=.15, adapt:int=2000):
-    "(C, T, 5) series of $m^2$, the energy and the variances of the finest Haar bands LH, HL, HH; a Report. SamplingError when a chain diverges."
+    """(C, T, 5) series of $m^2$, the energy and the variances of the finest Haar bands LH, HL, HH; a Report.
+    SamplingError when a chain diverges."""
     x = x[:, 0].double().contiguous().clone()
     C, L = x.shape[:2]
     phi, g = x.numpy(), np.empty(x.shape) # phi and x share their memory
     E = np.array([_phi4_gradient(a, beta, b) for a, b in zip(phi, g)])
     def advance(n, step): # ratios (n, C)
-        xi, u, ratio = torch.randn(n, C, L, L, generator=generator), torch.rand(n, C, generator=generator, dtype=torch.float64), np.empty((n, C))
+        xi, u, ratio = (torch.randn(n, C, L, L, generator=generator),
+                        torch.rand(n, C, generator=generator, dtype=torch.float64), np.empty((n, C)))
         _mala(phi, g, E, beta, step, xi.numpy(), u.numpy(), ratio)
         return ratio
-    def look(): return torch.cat([x.mean((1, 2))[:, None]**2, torch.from_numpy(E)[:, None], Octave('haar').detail(x[:, None]).square().mean((2, 3))], 1)
+    def look(): return torch.cat([x.mean((1, 2))[:, None]**2, torch.from_numpy(E)[:, None],
+                                  Octave('haar').detail(x[:, None]).square().mean((2, 3))], 1)
     log, logs = np.log(step), []
     for t in range(adapt):
         log += (advance(1, np.exp(log)).mean() - .574) / (1 + t / 10)**.6
@@ -302,4 +326,5 @@ def direct_mala(beta:float, x, # (C, 1, L, L): where the chains start
     ratios, series = [], []
     for _ in range(steps // every): ratios.append(advance(every, step)); series.append(look())
     if not np.isfinite(E).all(): raise SamplingError('a direct chain diverged')
-    return torch.stack(series, 1), Report(float(np.mean(ratios)), step, steps, 0, rates=torch.from_numpy(np.concatenate(ratios).mean(0)))
+    return torch.stack(series, 1), Report(float(np.mean(ratios)), step, steps, 0,
+                                          rates=torch.from_numpy(np.concatenate(ratios).mean(0)))

@@ -22,7 +22,8 @@ from ..fields import gaussian_field
 def smooth_noise(shape:tuple, # (n, L) or (n, L, L)
                  alpha:float, # regularity
                  generator=None) -> Tensor: # float64, each of values between 0 and 1
-    r"Uniform noise filtered by $k^{-(\alpha+D/2)}$ in dimension D, k the integer frequency (1 in place of 0), rescaled to [0, 1]."
+    r"""Uniform noise filtered by $k^{-(\alpha+D/2)}$ in dimension D, k the integer frequency (1 in place of 0),
+    rescaled to [0, 1]."""
     axes, L = tuple(range(1, len(shape))), shape[-1]
     k = torch.fft.fftfreq(L, 1 / L, dtype=torch.float64)
     k = (k[:, None]**2 + k**2).sqrt() if len(shape) == 3 else k.abs()
@@ -37,7 +38,9 @@ def c_alpha(n:int, side:int, # images
             generator=None) -> Tensor: # (n, 1, side, side) float32 in [0, 1]
     "Geometric C^alpha images; ValueError for a regularity that is not positive."
     beta = alpha if beta is None else beta
-    if not (alpha > 0 and beta > 0) or n < 1 or side < 4: raise ValueError(f'alpha is {alpha}, beta is {beta}, n is {n}, side is {side}; expected positive regularities, n at least 1, side at least 4')
+    if not (alpha > 0 and beta > 0) or n < 1 or side < 4:
+        raise ValueError(f'alpha is {alpha}, beta is {beta}, n is {n}, side is {side}; expected positive regularities, '
+                         'n at least 1, side at least 4')
     u = torch.rand(4, n, 1, 1, generator=generator, dtype=torch.float64)
     contour = side * (.1 + .5 * u[2] + .3 * smooth_noise((n, side), alpha, generator)[:, None]) # (n, 1, side)
     above = (torch.arange(side).view(1, side, 1) + 1 - contour).clamp(0, 1)
@@ -63,7 +66,8 @@ def disks(n:int, side:int, generator=None) -> tuple: # images (n, 1, side, side)
     at = radius[:, None] + (side - 1 - 2 * radius[:, None]) * u[:, :2]
     gap, sign = .2 + .8 * u[:, 3], (u[:, 5] < .5)
     low = (1 - gap) * u[:, 4]
-    params = torch.cat([at, radius[:, None], torch.where(sign, low, low + gap)[:, None], torch.where(sign, low + gap, low)[:, None]], 1)
+    params = torch.cat([at, radius[:, None], torch.where(sign, low, low + gap)[:, None],
+                        torch.where(sign, low + gap, low)[:, None]], 1)
     return render_disks(params, side).float(), params
 
 def disk_tangents(params:Tensor, # (B, 5)
@@ -77,7 +81,8 @@ def disk_tangents(params:Tensor, # (B, 5)
 def rays(n:int, x:Tensor, # how many; one image (C, side, side)
          generator=None) -> tuple: # images (n, C, side, side), tangents (n, 1, C side^2)
     "$s\\,x$, s uniform in [0.1, 1]; ValueError for an image of zeros."
-    if n < 1 or x.ndim != 3 or not x.any(): raise ValueError(f'n is {n}, x has shape {tuple(x.shape)}; expected n at least 1 and one image (C, side, side) that is not zero')
+    if n < 1 or x.ndim != 3 or not x.any(): raise ValueError(f'n is {n}, x has shape {tuple(x.shape)}; expected n at '
+                                                             'least 1 and one image (C, side, side) that is not zero')
     s = .1 + .9 * torch.rand(n, 1, 1, 1, generator=generator, dtype=x.dtype)
     return s * x, (x / x.norm()).flatten().expand(n, 1, -1)
 
@@ -85,12 +90,15 @@ def sinusoids(n:int, side:int, frequency:tuple=(2, 1), # periods down and across
               generator=None) -> tuple: # images (n, 1, side, side) float64, tangents (n, 2, side^2)
     r"$s\cos(2\pi k\cdot u/n + \varphi)$; ValueError for a frequency without two dimensions."
     k = torch.tensor(frequency, dtype=torch.float64)
-    if n < 1 or not ((2 * k) % side).any(): raise ValueError(f'n is {n}, the frequency {tuple(frequency)} at side {side}; expected n at least 1 and a frequency whose sine is not zero everywhere')
+    if n < 1 or not ((2 * k) % side).any():
+        raise ValueError(f'n is {n}, the frequency {tuple(frequency)} at side {side}; expected n at least 1 and a '
+                         'frequency whose sine is not zero everywhere')
     u = 2 * math.pi * torch.arange(side, dtype=torch.float64) / side
     angle = k[0] * u[:, None] + k[1] * u
     s, phase = torch.rand(2, n, 1, 1, generator=generator, dtype=torch.float64)
     basis = torch.stack([angle.cos(), angle.sin()]).flatten(1)
-    return ((.1 + .9 * s) * torch.cos(angle + 2 * math.pi * phase))[:, None], (basis / basis.norm(dim=1, keepdim=True)).expand(n, 2, -1)
+    return ((.1 + .9 * s) * torch.cos(angle + 2 * math.pi * phase))[:, None], (basis / basis.norm(dim=1,
+        keepdim=True)).expand(n, 2, -1)
 
 # %% ../../nbs/wavelet_diffusion/09_generalization.ipynb #fe5dd904
 def jacobian_rows(denoise:Callable, # (B, C, n, n) -> like it, image by image
@@ -155,7 +163,8 @@ def closest(a:Tensor, # (B, C, n, n)
 def flow_sample(train:Tensor, # (N, d), mean zero
                 z:Tensor, # (B, d) noise of standard deviation sigma
                 sigma:float) -> Tensor: # (B, d)
-    r"What the probability flow of the empirical Gaussian makes of the noise: $\hat\Sigma^{1/2}(\hat\Sigma+\sigma^2)^{-1/2}z$."
+    r"""What the probability flow of the empirical Gaussian makes of the noise:
+    $\hat\Sigma^{1/2}(\hat\Sigma+\sigma^2)^{-1/2}z$."""
     if len(train) < train.shape[1]: # low rank
         U, s, V = torch.linalg.svd(train / len(train)**.5, full_matrices=False)
         lam = s.square()
@@ -178,8 +187,10 @@ def twin(P, # (n, n) spectrum
     image = lambda v: v.view(-1, 1, side, side)
     S = a.T @ a / N
     gain = torch.linalg.solve(S + torch.eye(len(S), dtype=S.dtype), S)
-    def error(v): w = v + torch.randn(v.shape, generator=generator, dtype=v.dtype); return float((w @ gain - v).square().mean())
-    return {'halves': cosines(image(x), image(y)), 'closest': closest(image(x), image(torch.cat([a, -a]))).values, 'train': error(a[:n]), 'test': error(test)}
+    def error(v):
+        w = v + torch.randn(v.shape, generator=generator, dtype=v.dtype); return float((w @ gain - v).square().mean())
+    return {'halves': cosines(image(x), image(y)), 'closest': closest(image(x), image(torch.cat([a, -a]))).values,
+            'train': error(a[:n]), 'test': error(test)}
 
 # %% ../../nbs/wavelet_diffusion/09_generalization.ipynb #76f45b01
 def oracle_mse(c:Tensor, # (..., d) coefficients in an orthonormal basis
@@ -192,5 +203,6 @@ def slope(psnr_in, psnr_out # (levels,) dB each
          ) -> float:
     "Least squares; ValueError for fewer than two levels."
     a, b = np.asarray(psnr_in, dtype=float), np.asarray(psnr_out, dtype=float)
-    if a.shape != b.shape or a.ndim != 1 or len(a) < 2: raise ValueError(f'levels have shapes {a.shape} and {b.shape}; expected two or more pairs')
+    if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
+        raise ValueError(f'levels have shapes {a.shape} and {b.shape}; expected two or more pairs')
     return float(np.polyfit(a, b, 1)[0])

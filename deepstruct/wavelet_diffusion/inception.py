@@ -15,20 +15,25 @@ from ..core import check_fields
 def _colour(x):
     x = check_fields(x, min_samples=1)
     if x.shape[1] not in (1, 3): raise ValueError(f'images have {x.shape[1]} channels; expected 1 or 3')
-    if x.min() < 0 or x.max() > 1: raise ValueError(f'images go from {float(x.min()):.3g} to {float(x.max()):.3g}; expected values in [0, 1]')
+    if x.min() < 0 or x.max() > 1:
+        raise ValueError(f'images go from {float(x.min()):.3g} to {float(x.max()):.3g}; expected values in [0, 1]')
     return x.expand(-1, 3, -1, -1).float()
 
 def inception_distance(x, # batches (B, 3 or 1, n, n) in [0, 1]: what was generated
                        y, # batches of the data
-                       features:int|nn.Module=2048, # width of the layer of Inception: 64, 192, 768, 2048; or (B, 3, n, n) -> (B, d)
+                       # width of the layer of Inception: 64, 192, 768, 2048; or (B, 3, n, n) -> (B, d)
+                       features:int|nn.Module=2048,
                        device:str='cpu' # where the features are computed
                       ) -> float:
-    "Frechet distance of two sets of images, read batch by batch; ImportError where the network cannot be had, ValueError for fewer than two images or values outside [0, 1]."
+    """Frechet distance of two sets of images, read batch by batch; ImportError where the network cannot be had,
+    ValueError for fewer than two images or values outside [0, 1]."""
     try:
         from torchmetrics.image.fid import FrechetInceptionDistance
         fid = FrechetInceptionDistance(features, normalize=True).set_dtype(torch.float64).to(device)
-    except ModuleNotFoundError as e: raise ImportError(f"{e}; expected it after `pip install 'deepstruct[fid]'`") from None
+    except ModuleNotFoundError as e:
+        raise ImportError(f"{e}; expected it after `pip install 'deepstruct[fid]'`") from None
     for batches, real in ((x, False), (y, True)):
         for b in batches: fid.update(_colour(b).to(device), real=real)
-    if min(fid.fake_features_num_samples, fid.real_features_num_samples) < 2: raise ValueError('fewer than two images; expected many more than there are features')
+    if min(fid.fake_features_num_samples, fid.real_features_num_samples) < 2:
+        raise ValueError('fewer than two images; expected many more than there are features')
     return float(fid.compute())

@@ -35,7 +35,8 @@ def window_errors(C:np.ndarray, # (m, m, c, c) spectral matrices
     m, c = len(C), C.shape[-1]
     sigma = np.broadcast_to(np.asarray(sigma, dtype=float), c)
     if not 1 <= w <= m: raise ValueError(f'w is {w}; expected 1 to {m}, the side of the torus')
-    if not (np.isfinite(sigma) & (sigma >= 0)).all(): raise ValueError(f'sigma is {sigma}; expected finite standard deviations, at least 0')
+    if not (np.isfinite(sigma) & (sigma >= 0)).all():
+        raise ValueError(f'sigma is {sigma}; expected finite standard deviations, at least 0')
     t = np.arange(c) if targets is None else np.asarray(targets)
     R = np.fft.ifft2(C, axes=(0, 1)).real # R[tau] = E x(u + tau) x(u)^T
     at = np.stack(np.meshgrid(*[np.arange(w) - w // 2] * 2, indexing='ij'), -1).reshape(-1, 2)
@@ -75,5 +76,6 @@ def loss_in_db(P, w:int, # window
                sigma:float, given:bool=True, # details given the low-pass, or whole field
                wavelet:str='haar') -> float:
     r"$10\log_{10}$ of the error over that of Wiener's filter."
-    e = details_error(P, w, sigma, wavelet) / details_limit(P, sigma, wavelet) if given else flat_error(P, w, sigma) / flat_limit(P, sigma)
+    e = (details_error(P, w, sigma, wavelet) / details_limit(P, sigma, wavelet) if given else flat_error(P, w, sigma)
+         / flat_limit(P, sigma))
     return float(10 * np.log10(e))
