@@ -41,7 +41,9 @@ def __dir__(): return [*__all__, '__version__']
 
 
 if TYPE_CHECKING:
-    from .facade import *
+    from .facade import (Scattering2D, align, claims, denoiser, error, examine, fisher, gaussian_field, inpaint, lensing,
+                         load, neural_collapse, phi4, read_fields, read_images, reproduce, super_resolve, synthesize,
+                         train, turbulence)
     from .log_concavity.model import LogConcaveModel
     from .log_concavity.your_fields import diagnose
     from .networks import LearnedScattering

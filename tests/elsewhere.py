@@ -1,4 +1,4 @@
-"""A second device for machines without one: tensors that say `meta` and hold their values, and refuse to meet others."""
+"""A second device for machines without one: tensors that say `meta`, hold their values and refuse to meet others."""
 from contextlib import contextmanager
 
 import torch
