@@ -56,7 +56,7 @@ def papers(mini):
     page(mini, 'paper_more', "preset = 'smoke'", "claim('more.a', 1)",
          "figure('more.f', 'A', of='other:fig-2')", "claim('more.b', 1)",
          folder='toys', toml=COMPANION + row('more.a') + row('more.b', 'beyond'))
-    page(mini, 'paper_other', "preset = 'smoke'", folder='others', toml=OTHER)
+    page(mini, 'paper_other', "preset = 'smoke'", folder='others', toml=OTHER + row('other.x', 'beyond'))
     page(mini, '00_plain', '1 + 1')
     return mini
 
@@ -96,14 +96,14 @@ def test_figures_claims_and_places(papers, target, wanted):
 
 
 @pytest.mark.parametrize('target, says', [
-    ('2601.00001 Fig. 99', ['no place', 'Fig. 1', 'Fig. 4']), ('toy thm 2', ['no place', 'Theorem 2.1']),
-    ('toy Table 3', ['no place', 'near: ']), ('toy Zebra', ['no place', 'near: Fig. 1']),
+    ('2601.00001 Fig. 99', ['nothing is called', '2601.00001 Fig. 1', 'Fig. 4']), ('toy thm 2', ['near: ', 'toy thm-2-1']),
+    ('toy Table 3', ['nothing is called', 'near: ']), ('toy Zebra', ['near: toy']),
     ('2601.00001 Fig. 2', ['toy Fig. 2 is answered by no', 'needs data or a GPU', 'ImageNet']),
     ('toy Fig. 4 right', ['not attempted', 'no row answers it yet']),
     ('Theorem 2.1', ['toy Theorem 2.1', 'not attempted']), ('Fig. 2', ['other, toy', "'other Fig. 2'"]),
     ('Fig. 99', ['nothing is called', "'cslc Fig. 5'"]), ('toy.aa', ['near: toy.a']),
     ('2601.00003', ['near: ', '2601.00001']), ('2601.00003 Fig. 1', ['nothing is called']),
-    ('', ['nothing']), (' : ', ['nothing'])])
+    ('', ['nothing']), (' : ', ['nothing']), ('other beyond', ['no page makes other.x'])])
 def test_targets_that_nothing_answers(papers, target, says):
     with pytest.raises(ValueError) as e: chosen(target)
     assert '\n' not in str(e.value) and all(s in str(e.value) for s in says), str(e.value)
