@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'normal', 'Reads', 'Reach', 'reached', 'reach', 'summed', 'Unkeyed', 'Digest', 'digest', 'key',
-           'plain_python', 'code_cells', 'called', 'page_keys']
+           'plain_python', 'code_cells', 'called', 'page_keys', 'page_nodes']
 
 # %% ../../nbs/book/00_keys.ipynb #7efbdfe6
 import ast, builtins, dataclasses, datetime, decimal, enum, fractions, functools, hashlib, importlib, inspect, json
@@ -583,11 +583,11 @@ def plain_python(source:str) -> str: # of a cell, without magics and shell lines
     try: return ast.parse(source) and source
     except SyntaxError: return re.sub(r'^\s*[%!].*$', '', source, flags=re.M)
 
-def code_cells(path) -> list: # of a notebook: sources
+def code_cells(path) -> dict: # of a notebook: {number among all cells: source}
     "In order; ValueError names a file that is no notebook."
     try: cells = json.loads(Path(path).read_text(encoding='utf-8'))['cells']
     except (ValueError, KeyError, TypeError) as e: raise ValueError(f'{path} is no notebook ({e})') from None
-    return [plain_python(''.join(c['source'])) for c in cells if c['cell_type'] == 'code']
+    return {k: plain_python(''.join(c['source'])) for k, c in enumerate(cells) if c['cell_type'] == 'code'}
 
 def called(tree) -> list: # [(word, id, call)] of claim('id', ...) and figure('id', ...) in a tree
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and n.args and isinstance(n.args[0], ast.Constant)]
@@ -601,23 +601,33 @@ def _cell(source): # hash, chains, imports, errors, ids
     reads = Reads(tree)
     return _hash(normal(tree)), reads.chains, reads.imports, _errors(tree), [i for _, i, _ in called(tree)]
 
+def _above(path, folder): # -> Reach, [(ids, marks, chains, imports, raised, caught)] of a page up to each cell
+    beside = [d / PACKAGE for d in Path(path).resolve().parents if (d / 'settings.ini').exists()]
+    code, out = reach(folder or next((d for d in beside if d.is_dir()), None)), []
+    marks, chains, imports, raised, caught = '', set(), {}, [], set()
+    for mark, reads, own, (texts, kinds), ids in map(_cell, code_cells(path).values()):
+        marks, chains, imports, caught = marks + mark, chains | reads, _merged(imports, own), caught | kinds
+        raised = raised + [('page', *t) for t in texts.items()]
+        out.append((ids, marks, chains, imports, raised, caught))
+    return code, out
+
+def _led(code, chains, imports): # -> targets, names outside
+    outside = set()
+    return {t for c in chains for t in code.leads('', c, imports, outside)}, outside
+
 def page_keys(path, # a notebook
               folder=None # of the package that it uses; default: the checkout's
              ) -> dict: # {figure or claim id: key, '': key of the whole page}
     "ValueError for a cell that is no Python."
-    beside = [d / PACKAGE for d in Path(path).resolve().parents if (d / 'settings.ini').exists()]
-    code, out = reach(folder or next((d for d in beside if d.is_dir()), None)), {}
-    marks, chains, imports, raised, caught = [], set(), {}, [], set()
-    for source in code_cells(path):
-        mark, reads, own, (texts, kinds), ids = _cell(source)
-        marks.append(mark)
-        chains, imports, caught = chains | reads, _merged(imports, own), caught | kinds
-        raised = raised + [('page', *t) for t in texts.items()]
-        for i in [*ids, ''] if ids else ['']: out[i] = (len(marks), chains, imports, raised, caught)
-    return {i: _page_key(code, marks[:n], *rest) for i, (n, *rest) in out.items()}
+    code, above = _above(path, folder)
+    last = {i: up for ids, *up in above for i in [*ids, '']}
+    return {i: _page_key(code, *up) for i, up in last.items()}
 
 def _page_key(code, marks, chains, imports, raised, caught):
-    outside = set()
-    targets = {t for c in chains for t in code.leads('', c, imports, outside)}
+    targets, outside = _led(code, chains, imports)
     nodes, more, texts, kinds = reached(code, targets)
-    return _hash(''.join(marks) + summed(nodes, outside | more, texts + raised, kinds | caught))
+    return _hash(marks + summed(nodes, outside | more, texts + raised, kinds | caught))
+
+def page_nodes(path) -> dict: # 'module:name' that the code of a page reaches, in the package beside it -> hash
+    code, above = _above(path, None)
+    return reached(code, _led(code, *above[-1][2:4])[0])[0] if above else {}

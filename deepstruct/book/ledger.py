@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from .keys import called, digest as hash_of, page_keys, plain_python
+from .keys import called, code_cells, digest as hash_of, page_keys, plain_python
 from ..places import atomic, cache_dir, data_dir, find_root as project, warn_once
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
@@ -216,11 +216,8 @@ def called_ids(source:str) -> list: # of a cell -> [('figure' or 'claim', id, {k
 
 @lru_cache(256)
 def _calls(path, *stamp):
-    try:
-        cells = enumerate(json.loads(path.read_text(encoding='utf-8'))['cells'])
-        code = [(k, ''.join(c['source'])) for k, c in cells if c['cell_type'] == 'code']
-        return [(*call, k) for k, source in code for call in called_ids(source)]
-    except (SyntaxError, ValueError, KeyError, TypeError) as e: raise ValueError(f'{path} is no page: {e}') from None
+    try: return [(*call, k) for k, source in code_cells(path).items() for call in called_ids(source)]
+    except SyntaxError as e: raise ValueError(f'{path} is no page: {e}') from None
 
 def scan(root=None) -> dict: # {'claim' or 'figure': {id: dict(notebook, paper, cell; of a figure also of and title)}}
     "What the pages make; `cell` is the last that does, of all cells. ValueError where an id stands in two pages."
