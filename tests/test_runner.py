@@ -440,14 +440,14 @@ def test_an_out_folder_that_cannot_be_written(mini, tmp_path):
 
 
 def test_a_full_disk_fails_the_page_and_the_others_go_on(papers, played, monkeypatch):
-    real = R._json
+    real = R.L.write_json
     def full(path, value):
         if 'paper_more' in path.name:
-            with R.atomic(path) as tmp:
+            with R.L.atomic(path) as tmp:
                 tmp.write_text('{"half')
                 raise OSError(28, 'No space left on device')
         real(path, value)
-    monkeypatch.setattr(R, '_json', full)
+    monkeypatch.setattr(R.L, 'write_json', full)
     done = R.run(['toys'], 'smoke')
     assert [d['status'] for d in done] == ['failed', 'ran']
     assert f'No space left on device: {papers / "out/smoke"}' in done[0]['error']

@@ -163,7 +163,7 @@ def _moves(stmt, changes, names): # does a function change what it is given, or 
     return changes & (given | {*names}) or any(isinstance(n, ast.Global) for n in ast.walk(stmt))
 
 def _literals(stmt): # {name: {attribute, or '' of what is no class: value}} of what is written out
-    if isinstance(stmt, ast.ClassDef):
+    if isinstance(stmt, ast.ClassDef): # tables of a class may be filled while it is used
         inside = {k: v[''] for s in stmt.body for k, v in _literals(s).items() if '' in v}
         return {stmt.name: {k: v for k, v in inside.items() if not isinstance(v, (dict, list, set))}}
     if not isinstance(stmt, ast.Assign) or not all(isinstance(t, ast.Name) for t in stmt.targets): return {}
@@ -171,7 +171,7 @@ def _literals(stmt): # {name: {attribute, or '' of what is no class: value}} of 
     except (ValueError, TypeError): return {}
 
 @functools.lru_cache(None)
-def _taken_apart(source:str) -> dict: # of a module: units, names {name: [unit]}, effects [unit], imports, literals, defs
+def _taken_apart(source:str) -> dict: # of a module: units, names {name: [unit]}, effects, imports, literals, defs
     "SyntaxError for what is no Python."
     units, names, effects, imports, changed, literals, moving = [], defaultdict(list), [], {}, {}, {}, set()
     for stmt in (s for s in ast.parse(source).body if not _idle(s)):

@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from . import ledger as L
 from .keys import page_keys
-from ..places import atomic, find_root
+from ..places import find_root
 
 # %% ../../nbs/book/03_runner.ipynb #fb404c41
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ def _run_page(page, ids, r, k, n): # unless it is fresh; a failure is reported, 
         made = [f'{at}/{i}' for i in page.upto(ids)[1] for at in ('figures', 'claims')]
         left = [final] + [r.out / f'{f}.{end}' for f in made for end in ('png', 'npz', 'json')]
         files = {f.relative_to(r.out).as_posix(): _hash(f.read_bytes()) for f in left if f.is_file()}
-        _json(_output(r.out, page, ids, '.stamp.json'), dict(digest=digest, files=files))
+        L.write_json(_output(r.out, page, ids, '.stamp.json'), dict(digest=digest, files=files))
     except Exception as e:
         fault = _fault(e, page, ids, r, at)
         if not _ending.is_set(): _say(*head, 'failed', fault)
@@ -262,10 +262,6 @@ def _run_page(page, ids, r, k, n): # unless it is fresh; a failure is reported, 
     return done | dict(status='ran', seconds=time.time() - begun)
 
 # %% ../../nbs/book/03_runner.ipynb #c5c538af
-def _json(path, value):
-    with atomic(path) as tmp:
-        tmp.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + '\n', encoding='utf-8')
-
 def record(out, preset:str, done:list, root=None) -> Path: # the folder that was written to
     "Copies what `run` has left in `out` to data/results/<preset>/, at laptop outputs too; ValueError if a page failed."
     root, out = find_root(root), Path(out)
@@ -279,7 +275,7 @@ def record(out, preset:str, done:list, root=None) -> Path: # the folder that was
         mine = {i for d in done for i in d[f'{kind}s']}
         new = {k: r for k, r in L.records(f'{kind}s', preset, out).items() if k in mine}
         rows = {k: r for k, r in (old | new).items() if k in known[kind]}
-        if rows or path.exists(): _json(path, [rows[k] for k in sorted(rows)])
+        if rows or path.exists(): L.write_json(path, [rows[k] for k in sorted(rows)])
         if kind == 'figure':
             (home / 'figures').mkdir(parents=True, exist_ok=True)
             for id in new: shutil.copyfile(out / f'figures/{id}.png', home / f'figures/{id}.png')
@@ -298,7 +294,7 @@ def outputs_into(path, executed) -> None: # the same notebook, as it ran
             o.update({k: v for k, v in (('execution_count', None), ('metadata', {})) if k in o})
             for k, v in o.get('data', {}).items():
                 if k.startswith('image') and isinstance(v, str): o['data'][k] = v.rstrip()
-    _json(path, nb)
+    L.write_json(path, nb)
 
 # %% ../../nbs/book/03_runner.ipynb #c2c16c23
 def run(targets=(), # chapters, papers, notebooks, arXiv ids, figure or claim ids, places; none: the whole book
