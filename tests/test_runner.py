@@ -124,6 +124,34 @@ def test_a_target_runs_its_page_from_the_top(mini, ids, log):
     assert done['status'] == 'ran' and (mini / 'log').read_text() == log and done['claims'] == (ids or ['m.a', 'm.b'])
 
 
+def test_a_page_whose_data_have_changed_is_not_fresh(mini):
+    """Read in a cell, in a stage, by numpy; a folder's names; a file that was looked for."""
+    names = 'a.txt', 'b.txt', 'c.txt', 'many/d.txt', 'e.txt'
+    for name in names[:4]:
+        (mini / name).parent.mkdir(exist_ok=True)
+        (mini / name).write_text('0.01')
+    page(mini, 'paper_toy', "preset = 'laptop'\nseed = 0", "import os\nimport numpy as np\n"
+         "from deepstruct.core import cached, reads\nfrom deepstruct.book.claims import claim, start\n"
+         "start('toy', 'nbs/toys/paper_toy.ipynb', preset=preset)\nroot = os.environ['DEEPSTRUCT_ROOT']",
+         "@cached\ndef f(): return open(root + '/b.txt').read()",
+         "x = float(open(root + '/a.txt').read()), f(), np.loadtxt(root + '/c.txt'), os.listdir(root + '/many')\n"
+         "reads(root + '/e.txt')", "claim('toy.a', lambda v: v, x[0], null=5.)", folder='toys',
+         toml=T.HEAD + row('toy.a'))
+    for again in range(2): # from nothing, and where the stage is kept
+        done, = R.run(['toy'], 'smoke', out=mini / f'out{again}')
+        assert done['status'] == 'ran', done['error']
+        fresh = lambda: R.is_fresh(done['page'], mini / f'out{again}', 'smoke')
+        assert fresh()
+        for name in names:
+            path, new = mini / name, mini / 'many/new'
+            before = path.read_bytes() if path.exists() else None
+            (new if 'many' in name else path).write_text('0.02')
+            assert not fresh(), name
+            if before is None: path.unlink()
+            else: path.write_bytes(before); new.unlink(missing_ok=True)
+            assert fresh(), name
+
+
 # What counts as run; the kernel is played by a function
 
 @pytest.fixture

@@ -104,10 +104,14 @@ def is_fresh(page, out, preset, seed=None, ids=()) -> bool:
             if stamp['digest'] != stamp_digest(page, preset, seed, part): continue
             for bad, was in [(Path(out) / f, was) for f, was in stamp['files'].items()]:
                 if _hash(bad.read_bytes()) != was: raise ValueError
-            return True
+            return not stamp.get('read') or _as_read(stamp['read'])
         except (OSError, ValueError, TypeError, KeyError, AttributeError): told = bad
     if told: _say(page.key, f'{told} is damaged, gone or of another run, and is made again')
     return False
+
+def _as_read(files): # are the files that a page has read as they were?
+    from deepstruct.core import _state
+    return all(_state(f) == was for f, was in files.items())
 
 def expected_seconds(page, out, preset, ids=()):
     "Of all figures and claims on the way, as last recorded here, else in data/; None when none is."
@@ -253,7 +257,9 @@ def _run_page(page, ids, r, k, n): # unless it is fresh; a failure is reported, 
         made = [f'{at}/{i}' for i in page.upto(ids)[1] for at in ('figures', 'claims')]
         left = [final] + [r.out / f'{f}.{end}' for f in made for end in ('png', 'npz', 'json')]
         files = {f.relative_to(r.out).as_posix(): _hash(f.read_bytes()) for f in left if f.is_file()}
-        L.write_json(_output(r.out, page, ids, '.stamp.json'), dict(digest=digest, files=files))
+        at = r.out / 'files' / f'{page.paper}.json'
+        read = json.loads(at.read_text(encoding='utf-8')) if at.exists() else {}
+        L.write_json(_output(r.out, page, ids, '.stamp.json'), dict(digest=digest, files=files, read=read))
     except Exception as e:
         fault = _fault(e, page, ids, r, at)
         if not _ending.is_set(): _say(*head, 'failed', fault)
