@@ -40,11 +40,11 @@ def _listen(): # -> what files the page reads from now on, in its stages and bes
     core._RUNNING.append(dict(read={}, wrote={}, told=set()))
     return core._RUNNING[-1]
 
-def _files_read(): # {path: state}, without settings and fonts
+def _files_read(): # {path: state}, without settings, fonts and code
     from deepstruct import core
     try: found = {str(core._place(s)): state for s, state in core._files(_run.files).items()}
     except ValueError: return {'changed while it was read': ''}
-    apart = r'^/(usr|etc)/|matplotlib|fontconfig|/\.(config|ipython)/'
+    apart = r'^/(usr|etc)/|matplotlib|fontconfig|/\.(config|ipython)/|^' + re.escape(str(Path(core.__file__).parent))
     return {p: s for p, s in found.items() if not re.search(apart, p)}
 
 def _record(kind, id, **what):
