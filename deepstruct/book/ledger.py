@@ -383,7 +383,8 @@ def select(targets, # names
         here = {id(x) for x, _ in known if x['id'] == t and '.' in t}
         here = here or {id(x) for x, names in known if any(map(fits, names.values()))}
         if not here:
-            near = difflib.get_close_matches(t, sorted({n for _, names in known for n in names}), 4, .4)
+            words = sorted({n for _, names in known for n in names if not n.startswith('paper_')})
+            near = difflib.get_close_matches(t, words, 4, .4)
             hint = f'near: {", ".join(near)}' if near else '`deepstruct list` shows what there is'
             raise ValueError(f"nothing is called {t!r}; {hint} (a place is written with its paper: 'cslc Fig. 5')")
         wanted |= here
