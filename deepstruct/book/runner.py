@@ -257,8 +257,8 @@ def _run_page(page, ids, r, k, n): # unless it is fresh; a failure is reported, 
         made = [f'{at}/{i}' for i in page.upto(ids)[1] for at in ('figures', 'claims')]
         left = [final] + [r.out / f'{f}.{end}' for f in made for end in ('png', 'npz', 'json')]
         files = {f.relative_to(r.out).as_posix(): _hash(f.read_bytes()) for f in left if f.is_file()}
-        at = r.out / 'files' / f'{page.paper}.json'
-        read = json.loads(at.read_text(encoding='utf-8')) if at.exists() else {}
+        told = r.out / 'files' / f'{page.paper}.json'
+        read = json.loads(told.read_text(encoding='utf-8')) if told.exists() else {}
         L.write_json(_output(r.out, page, ids, '.stamp.json'), dict(digest=digest, files=files, read=read))
     except Exception as e:
         fault = _fault(e, page, ids, r, at)
