@@ -87,10 +87,11 @@ def images(n=20, c=1, side=16): return torch.randn(n, c, side, side, generator=g
 
 def test_a_colour_model_from_fit_to_file(tmp_path):
     m = toy(channels=3, units='conditional', objective='flow')
-    m.fit(images(c=3), steps=2, batch=4, generator=generator('f'), checkpoint=tmp_path / 'run')
+    assert m.fit(images(c=3), steps=2, batch=4, seed=generator('f'), checkpoint=tmp_path / 'run') is m
+    assert [len(h['loss']) for h in m.history] == [1, 1, 1]
     m.save(tmp_path / 'm.safetensors')
     n = WSGM.load(tmp_path / 'm.safetensors', units='conditional', wavelet='haar')
-    a, b = (k.sample(3, N=2, side=32, generator=generator('s')) for k in (m, n))
+    a, b = (k.sample(3, 2, side=32, seed=4) for k in (m, n))
     assert torch.equal(a, b) and a.shape == (3, 3, 32, 32) and n.shape == m.shape
     for kw, words in ((dict(wavelet='db4'), "wavelet 'haar'"), (dict(units='marginal'), "units 'conditional'"),
                       (dict(colour=3), 'unknown')):
@@ -99,10 +100,10 @@ def test_a_colour_model_from_fit_to_file(tmp_path):
     with pytest.raises(ValueError, match='not a safetensors file'): WSGM.load(tmp_path / 'x')
 
 def test_refining_keeps_the_low_pass():
-    m = toy(); m.fit(images(), steps=1, batch=4, generator=generator('k'))
+    m = toy().fit(images(), steps=1, batch=4, seed=0)
     low = images(2, 1, 8)
-    x = m.refine(low, N=3, generator=generator('r'))
-    y = m.refine(analysis(images(2), 'haar')[0], N=3, j=1, generator=generator('r'))
+    x = m.refine(low, 3, seed=generator('r'))
+    y = m.refine(analysis(images(2), 'haar')[0], 3, j=1, seed=generator('r'))
     assert (x.shape == (2, 1, 32, 32) and torch.allclose(analysis(analysis(x, 'haar')[0], 'haar')[0], low, atol=1e-3)
             and y.shape == (2, 1, 16, 16))
 
@@ -114,15 +115,15 @@ def test_unet_sizes_and_time():
 
 @pytest.mark.parametrize('call, words', [
     (lambda: Shape(side=20, depth=3), 'multiple of 2\\^depth = 8'), (lambda: Shape(units='unit'), "units is 'unit'"),
-                                         (lambda: Shape(wavelet='harr'), 'harr'), (lambda: Shape(T=0.), 'T 0'),
+                                         (lambda: Shape(wavelet='harr'), 'harr'), (lambda: Shape(T=0.), 'T is 0'),
                                          (lambda: Shape(depth=-1), 'depth is -1'),
-    (lambda: toy().fit(images(side=8)), 'side 8; expected 16'),
+    (lambda: toy().fit(images(side=8)), 'sides 8 x 8; expected 16'),
                                          (lambda: toy().fit(torch.ones(4, 1, 16, 16)), 'constant'),
                                          (lambda: toy().fit(images(c=3)), '3 channels'),
                                          (lambda: toy().fit(images() * math.nan), 'NaN'),
     (lambda: toy().fit(images(1)), 'at least 2'), (lambda: toy().fit(images(), batch=0), 'batch is 0'),
                                          (lambda: toy().sample(2), 'no units'),
-    (lambda: toy().sample(2, N=0), 'N is 0'), (lambda: toy().sample(2, T=0.), 'T is 0'),
+    (lambda: toy().sample(2, 0), 'steps is 0'), (lambda: toy().sample(2, T=0.), 'T is 0'),
                                          (lambda: toy().sample(2, side=18), 'side is 18'), (lambda: toy().sample(0),
                                              'n is 0'), (lambda: toy().refine(torch.zeros(1, 2, 4, 4)), '2 channels'),
     (lambda: toy().refine(torch.zeros(1, 1, 4, 4), scales=3), 'scales is 3'),
