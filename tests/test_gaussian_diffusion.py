@@ -242,8 +242,8 @@ def test_cascade_keeps_the_scale():
 
 ones = np.ones((8, 8))
 @pytest.mark.parametrize('call, words', [
-    (lambda: G.power_law(2, 15), 'L is 15'), (lambda: G.power_law(-1, 16), 'eta is -1'), (lambda: G.plain_modes(np.ones((4,
-        6))), 'square'), (lambda: G.plain_modes(ones * 0), 'cannot be normalised'),
+    (lambda: G.power_law(2, 15), 'L is 15'), (lambda: G.power_law(-1, 16), 'eta is -1'),
+    (lambda: G.plain_modes(np.ones((4, 6))), 'square'), (lambda: G.plain_modes(ones * 0), 'cannot be normalised'),
     (lambda: G.plain_modes(np.arange(1., 65).reshape(8, 8)), 'even power'), (lambda: G.details(np.ones((9, 9)),
         'haar'), 'divisible'), (lambda: G.details(ones, 'haar', 'std'), 'normalisation'),
     (lambda: G.details(ones, 'bior2.2'), 'biorthogonal'), (lambda: G.conditional_laws(ones, 'haar', 3), 'power of two'),
