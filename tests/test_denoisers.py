@@ -110,7 +110,8 @@ def test_refused():
     for call, word in ((lambda: D.denoise(net, 255 * torch.rand(1, 1, 8, 8)), r'expected an image in \[0, 1\]'),
                        (lambda: D.denoise(net, torch.rand(1, 3, 8, 8)), 'gray'),
                        (lambda: D.mean_pyramid(torch.rand(1, 1, 6, 6), 2), 'multiples of 4'),
-                       (lambda: D.load_published(7), 'not published'), (lambda: D.published_multiscale(size=80), '160 or 320'),
+                       (lambda: D.load_published(7), 'not published'),
+                       (lambda: D.published_multiscale(size=80), '160 or 320'),
                        (lambda: D.check_range(-torch.ones(1, 1, 4, 4)), 'values from -1 to -1'),
                        (lambda: D.Denoiser(6), 'odd number'), (lambda: D.Denoiser(45), 'to 43')):
         with pytest.raises(ValueError, match=word): call()

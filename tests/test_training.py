@@ -9,7 +9,8 @@ from torch import nn
 from deepstruct import training
 from deepstruct.core import generator
 from deepstruct.wavelet_diffusion.unet import UNet
-from deepstruct.wavelet_diffusion.wsgm import WSGM, Shape, analysis, diffusion_loss, left_open, synthesis
+from deepstruct.wavelet_diffusion.wsgm import (WSGM, Shape, analysis, diffusion_loss, flow_loss, left_open, score_of,
+                                               synthesis)
 
 X = torch.randn(300, 4, generator=generator('X'))
 Y = X @ torch.tensor([1., -1., 2., .5])[:, None]
@@ -80,6 +81,63 @@ def test_loss_at_the_best_network_is_the_conditional_variance():
     got = diffusion_loss(lambda x, s, c: 0 * x, x, None, T, generator('t'))
     u = torch.linspace(0, 1, 20_001)
     assert abs(got - (-2 * T * u**2).exp().mean()) < .02
+
+class Linear(nn.Module): # theta times the exact velocity of a Gaussian of variance lam
+    def __init__(self, objective, lam):
+        super().__init__()
+        self.theta, self.k, self.lam = nn.Parameter(torch.ones(())), objective, lam
+    def forward(self, y, log_sigma, c=None):
+        s2 = log_sigma.mul(2).exp()[:, None, None, None]
+        if self.k == 'flow':
+            s = torch.sigmoid(-log_sigma)[:, None, None, None]
+            return self.theta * (s * self.lam - (1 - s)) / (s**2 * self.lam + (1 - s)**2) * y
+        alpha, sigma = (1 + s2).rsqrt(), (s2 / (1 + s2)).sqrt()
+        return self.theta * alpha * sigma * (1 - self.lam) / (alpha**2 * self.lam + sigma**2) * y
+
+def closed_form(objective, lam, T, theta): # what is left of the exact velocity, and what theta times it misses
+    u = torch.linspace(0, 1, 20_001, dtype=torch.float64).clamp(1e-3, 1 - 1e-3)
+    alpha, s = (-T * u**2).exp(), u
+    sigma = (1 - alpha**2).sqrt()
+    if objective == 'flow': S, cov, weight = s**2 * lam + (1 - s)**2, s * lam - (1 - s), 1.
+    else: S, cov, weight = alpha**2 * lam + sigma**2, alpha * sigma * (1 - lam), alpha**2
+    return float((weight * (lam / S + (1 - theta)**2 * cov**2 / S)).mean())
+
+@pytest.mark.parametrize('lam', (.1, .3, 3., 9.))
+@pytest.mark.parametrize('objective', ('diffusion', 'flow'))
+def test_loss_of_one_parameter(objective, lam):
+    "Least at the exact velocity, which a target of the other sign would not leave."
+    net, x = Linear(objective, lam), lam**.5 * torch.randn(40_000, 1, 1, 1, generator=generator('one', lam))
+    loss = lambda: (diffusion_loss(net, x, None, 3., generator('t')) if objective == 'diffusion'
+                    else flow_loss(net, x, None, generator('t')))
+    for theta in (-1., 0., .5, 1.):
+        with torch.no_grad(): net.theta.fill_(theta)
+        assert abs(float(loss()) / closed_form(objective, lam, 3., theta) - 1) < .05
+    slope, = torch.autograd.grad(loss(), net.theta)
+    with torch.no_grad(): net.theta.fill_(0.)
+    assert abs(slope) < .03 * abs(torch.autograd.grad(loss(), net.theta)[0])
+
+@pytest.mark.parametrize('t', (.01, .2, .7, 2., 5.))
+@pytest.mark.parametrize('lam', (.1, 1., 4.))
+def test_score_of_a_gaussian(lam, t):
+    x = torch.randn(50, 1, 2, 3, generator=generator('s', t), dtype=torch.float64)
+    S = 1 + (lam - 1) * math.exp(-2 * t)
+    assert torch.allclose(score_of(Linear('diffusion', lam).double())(x, t), -x / S, rtol=1e-6, atol=1e-9)
+
+@pytest.mark.parametrize('average, clip, warmup', ((.5, 0., 0), (.9, .5, 3), (0., 1., 2), (.999, 1., 50)))
+def test_averaged_weights_against_a_hand_loop(average, clip, warmup):
+    steps, lr = 12, .3
+    model, hand = nn.Linear(4, 1, bias=False), torch.zeros(1, 4)
+    with torch.no_grad(): model.weight.zero_()
+    training.fit(model, squares, steps, lr, generator('ema'), warmup, average, clip, lambda p: torch.optim.SGD(p))
+    g, mean = generator('ema'), hand.clone()
+    for k in range(steps):
+        i = torch.randint(300, (32,), generator=g)
+        slope = 2 * (X[i] @ hand.T - Y[i]).T @ X[i] / 32
+        if clip: slope = slope * min(1., clip / (float(slope.norm()) + 1e-6))
+        hand = hand - lr * training.rate(k, steps, warmup) * slope
+        mean = mean + (1 - min(average, (1 + k) / (10 + k))) * (hand - mean)
+    assert torch.allclose(model.weight, mean, atol=1e-5)
+    assert average == 0 or (mean - hand).abs().max() > 1e-3 # the last weights are others
 
 def toy(**kw): return WSGM(**(dict(wavelet='haar', depth=2, side=16, width=4, mults=(1,), padding='circular') | kw))
 

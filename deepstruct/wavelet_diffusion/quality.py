@@ -61,7 +61,7 @@ def coefficient_distance(x, y, # (B, C, h, w) each
         (x, a), (y, b) = analysis(x, wavelet), analysis(y, wavelet)
         if a.shape[1] != b.shape[1]: raise ValueError(f'x has {a.shape[1] // 3} channels, y has {b.shape[1] // 3}; '
                                                       'expected as many')
-        found += [value_distance(a[:, c], b[:, c]) for c in range(a.shape[1])]
+        found = [value_distance(a[:, c], b[:, c]) for c in range(a.shape[1])] + found
     return float(np.mean(found))
 
 # %% ../../nbs/wavelet_diffusion/04_quality.ipynb #e0507203

@@ -292,7 +292,7 @@ def harmonic(x:Tensor, # (B, C, h, w)
     "Each pixel that is not seen is the mean of its neighbours; ValueError where nothing is."
     h, w = mask.shape
     at = np.arange(h * w).reshape(h, w)
-    i, j = (np.concatenate([a.ravel(), b.ravel()]) for a, b in ((at[1:], at[:-1]), (at[:, 1:], at[:, :-1])))
+    i, j = (np.concatenate([a.ravel(), b.ravel()]) for a, b in ((at[1:], at[:, 1:]), (at[:-1], at[:, :-1])))
     A = sparse.coo_array((np.ones(len(i)), (i, j)), shape=(h * w, h * w))
     L = sparse.csr_array(sparse.csgraph.laplacian((A + A.T).tocsr()))
     hole = np.flatnonzero(~_as_mask(mask).cpu().numpy())
