@@ -14,6 +14,7 @@ from deepstruct.core import generator
 from deepstruct.fields import gaussian_field
 from deepstruct.wavelet_diffusion import denoisers as D, generalization as G, quality as Q, synthesis as S
 from deepstruct.wavelet_diffusion.gaussian import power_law
+from deepstruct.wavelet_diffusion.unet import UNet
 from deepstruct.wavelet_diffusion.wsgm import WSGM, Shape, analysis, as_images, synthesis
 
 def g(*words): return generator('inputs', *words)
@@ -138,6 +139,13 @@ def test_denoise_takes_all_types(kind, dtype):
     x = D.denoise(net, z)
     assert x.dtype == (torch.float64 if dtype in (torch.float64, np.float64) else torch.float32)
     assert torch.allclose(x.float(), D.denoise(net, y), atol=2e-2 if getattr(dtype, 'itemsize', 4) == 2 else 1e-5)
+
+@pytest.mark.parametrize('net', (UNet(1, width=4, mults=(1,)), networks()['flat'], networks()['unet']))
+@pytest.mark.parametrize('y', (rand(1, 1, 8, 8).double(), rand(1, 1, 8, 8).half(), rand(1, 1, 8, 8).bfloat16(),
+                               torch.ones(1, 1, 8, 8, dtype=torch.uint8), torch.ones(1, 1, 8, 8, device='meta')))
+def test_a_network_itself_names_the_type(net, y):
+    with pytest.raises(ValueError, match='the network is torch.float32 on cpu'):
+        net(y, torch.zeros(1)) if isinstance(net, UNet) else net(y)
 
 def in_training(): # dropout, running standard deviations, a random state: all that a measurement could change
     net = nn.Sequential(D.Denoiser(5, width=4, layers=4, normalised=True, generator=g('t')), nn.Dropout(.5))

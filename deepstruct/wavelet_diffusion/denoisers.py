@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from ..core import measuring, whole
 from ..data import REGISTRY, get, verified
+from .unet import check_type
 from .wsgm import analysis, as_images, synthesis
 
 # %% ../../nbs/wavelet_diffusion/06_denoisers.ipynb #587df6a9
@@ -82,6 +83,7 @@ class Denoiser(nn.Module):
     def receptive_field(self) -> int: return sum(s - 1 for s in self.sizes) + 1
 
     def forward(self, y:Tensor, low:Tensor|None=None) -> Tensor:
+        check_type(y, self.convolutions[0].weight, 'y')
         if y.ndim != 4 or y.shape[1] != self.channels:
             raise ValueError(f'y has shape {tuple(y.shape)}; expected {self.channels} channel(s), (batch, '
                              f'{self.channels}, n, n)')
@@ -150,6 +152,7 @@ class UNetDenoiser(nn.Module):
             self.last.weight.mul_(.1)
 
     def forward(self, y:Tensor) -> Tensor:
+        check_type(y, self.last.weight, 'y')
         if y.ndim != 4 or y.shape[1] != self.channels or y.shape[-1] % 2**self.levels or y.shape[-2] % 2**self.levels:
             raise ValueError(f'y has shape {tuple(y.shape)}; expected (batch, {self.channels}, n, n), n a multiple of '
                              f'{2**self.levels}')

@@ -311,7 +311,8 @@ def steps_needed(modes:Modes, # of `plain_modes` or `wavelet_modes`
                              f'{tried[low][1]:.3g} may be too small')
         guess = N * math.exp(.5 * min(max(math.log(max(kl(N), 1e-12) / eps), -1.4), 1.4))
         N = math.ceil(guess) if kl(N) > eps else math.floor(guess)
-        N = max(N, low + 1) if high is None else min(max(N, low + 1), high - 1) if high - low > 1 else N
+        N = max(N, low + 1)
+        if high is not None: N = min(N, high - 1) # inside the bracket
         N = min(N, most)
     before = math.log(kl(low) / eps) if low and kl(low) < math.inf else None
     return Steps(high, *tried[high][1:], tried[high][0], high if before is None

@@ -94,7 +94,7 @@ def as_images(x, # torch or numpy
     if any(n % divisible for n in x.shape[2:]):
         raise ValueError(f'{name} has sides {x.shape[2]} x {x.shape[3]}; expected multiples of {divisible}')
     if len(x) < min_samples: raise ValueError(f'{name} has {len(x)} image(s); expected at least {min_samples}')
-    bad = int((~torch.isfinite(x)).sum())
+    bad = 0 if x.is_meta else int((~torch.isfinite(x)).sum())
     if bad: raise ValueError(f'{name} has {bad} values that are NaN or infinite; expected finite numbers')
     return x
 
@@ -303,11 +303,7 @@ class Cascade(nn.Module):
             return reverse(score, reverse(score, z, times[1:], 'heun') if steps > 1 else z, times[:2], 'euler_ode')
         return run
 
-# %% ../../nbs/wavelet_diffusion/03_wsgm.ipynb #612e9950
-def _fabric_on(device, precision): # 'auto', or as torch names it
-    d = torch.device(('cuda' if torch.cuda.is_available() else 'cpu') if device == 'auto' else device)
-    return training.fabric('gpu' if d.type == 'cuda' else d.type, [d.index or 0] if d.type == 'cuda' else 1, precision)
-
+# %% ../../nbs/wavelet_diffusion/03_wsgm.ipynb #246e2942
 def _read_saved(path) -> tuple: # description, weights
     "What `WSGM.save` wrote; ValueError for any other file, or a folder."
     try:
@@ -324,9 +320,35 @@ def _read_saved(path) -> tuple: # description, weights
                          'this one')
     return about, state
 
-class WSGM(Cascade):
-    """Wavelet score-based generative model (arXiv 2208.05003) of images of any sides that the octaves halve;
-    ValueError for a description that does not fit together."""
+class _Kept(Cascade):
+    def save(self, path) -> None:
+        "One safetensors file, units and description included."
+        with atomic(path) as tmp: save_file({k: v.contiguous() for k, v in self.state_dict().items()}, tmp,
+                                            {'deepstruct.wsgm': json.dumps(asdict(self.shape))})
+
+    @classmethod
+    def load(cls, path, # a file that `save` wrote
+             **expected # fields of Shape that the caller relies on, such as wavelet='db4'
+            ) -> 'WSGM':
+        "A saved model; ValueError for a file of another kind, or of another wavelet or normalisation than expected."
+        about, state = _read_saved(path)
+        for k, v in expected.items():
+            if k not in about:
+                raise ValueError(f'{k!r} is unknown; expected one of {", ".join(f.name for f in fields(Shape))}')
+            if about[k] != (list(v) if isinstance(v, tuple) else v):
+                raise ValueError(f'{path} was trained with {k} {about[k]!r}; expected {v!r}')
+        model = cls(**about)
+        try: model.load_state_dict(state)
+        except RuntimeError as e: raise ValueError(f'the weights in {path} do not fit its description: '
+                                                   f'{str(e).splitlines()[-1].strip()}') from None
+        return model.eval()
+
+# %% ../../nbs/wavelet_diffusion/03_wsgm.ipynb #246e2940
+def _fabric_on(device, precision): # 'auto', or as torch names it
+    d = torch.device(('cuda' if torch.cuda.is_available() else 'cpu') if device == 'auto' else device)
+    return training.fabric('gpu' if d.type == 'cuda' else d.type, [d.index or 0] if d.type == 'cuda' else 1, precision)
+
+class _Trained(_Kept):
     def fit(self, images, # (B, C, h, w)
             steps:int=2000, # of each network
             batch:int=64, # images
@@ -364,6 +386,31 @@ class WSGM(Cascade):
             return diffusion_loss(net, y, low, s.T, g) if s.objective == 'diffusion' else flow_loss(net, y, low, g)
         return loss
 
+# %% ../../nbs/wavelet_diffusion/03_wsgm.ipynb #612e9950
+class WSGM(_Trained):
+    """Wavelet score-based generative model (arXiv 2208.05003) of images of any sides that the octaves halve;
+    ValueError for a description that does not fit together."""
+    def sample(self, n:int, # images
+               steps:int=32, # at every scale
+               side=None, # a number or (height, width); default that of training; any multiple of the coarsest
+               grid:str|None=None, # of sde.GRIDS; default 'uniform'
+               scheme:str|None=None, # of sde.SCHEMES; default 'euler_maruyama'
+               T:float|None=None, # where sampling starts; default, and most, that of training
+               seed=None, # an int, a torch.Generator, or a list of n of them
+               batch:int=64 # that a network takes at once; memory and speed alone depend on it
+              ) -> Tensor: # (n, C, h, w)
+        """Images; ValueError for steps < 1, T <= 0, a side that the coarsest grid does not divide, and for a grid, a
+        scheme or a T of a flow, where they have no effect."""
+        s, run, n = self.shape, self.sampler(steps, grid, scheme, T), whole(n, 'n')
+        side = s.side if side is None else side
+        sides, unit = as_sides(side), 2**s.depth * self.factors[0].net.divisor
+        if any(k % unit for k in sides):
+            raise ValueError(f'side is {side}; expected a multiple of {unit}')
+        g = self._seeded(seed, n)
+        low = self.factors[0].draw(None, (n, *(k >> s.depth for k in sides)), run, g, whole(batch, 'batch'),
+                                   s.precision)
+        return self.refine(low, steps, grid=grid, scheme=scheme, T=T, seed=g, batch=batch) if s.depth else low
+
     def refine(self, low, # (B, C, h, w) images of scale j
                steps:int=32, # at every scale
                scales:int|None=None, # how many octaves to add; default all down to the finest
@@ -392,46 +439,3 @@ class WSGM(Cascade):
         g = seeded(seed)
         self.seed = g.initial_seed()
         return g
-
-    def sample(self, n:int, # images
-               steps:int=32, # at every scale
-               side=None, # a number or (height, width); default that of training; any multiple of the coarsest
-               grid:str|None=None, # of sde.GRIDS; default 'uniform'
-               scheme:str|None=None, # of sde.SCHEMES; default 'euler_maruyama'
-               T:float|None=None, # where sampling starts; default, and most, that of training
-               seed=None, # an int, a torch.Generator, or a list of n of them
-               batch:int=64 # that a network takes at once; memory and speed alone depend on it
-              ) -> Tensor: # (n, C, h, w)
-        """Images; ValueError for steps < 1, T <= 0, a side that the coarsest grid does not divide, and for a grid, a
-        scheme or a T of a flow, where they have no effect."""
-        s, run, n = self.shape, self.sampler(steps, grid, scheme, T), whole(n, 'n')
-        side = s.side if side is None else side
-        sides, unit = as_sides(side), 2**s.depth * self.factors[0].net.divisor
-        if any(k % unit for k in sides):
-            raise ValueError(f'side is {side}; expected a multiple of {unit}')
-        g = self._seeded(seed, n)
-        low = self.factors[0].draw(None, (n, *(k >> s.depth for k in sides)), run, g, whole(batch, 'batch'),
-                                   s.precision)
-        return self.refine(low, steps, grid=grid, scheme=scheme, T=T, seed=g, batch=batch) if s.depth else low
-
-    def save(self, path) -> None:
-        "One safetensors file, units and description included."
-        with atomic(path) as tmp: save_file({k: v.contiguous() for k, v in self.state_dict().items()}, tmp,
-                                            {'deepstruct.wsgm': json.dumps(asdict(self.shape))})
-
-    @classmethod
-    def load(cls, path, # a file that `save` wrote
-             **expected # fields of Shape that the caller relies on, such as wavelet='db4'
-            ) -> 'WSGM':
-        "A saved model; ValueError for a file of another kind, or of another wavelet or normalisation than expected."
-        about, state = _read_saved(path)
-        for k, v in expected.items():
-            if k not in about:
-                raise ValueError(f'{k!r} is unknown; expected one of {", ".join(f.name for f in fields(Shape))}')
-            if about[k] != (list(v) if isinstance(v, tuple) else v):
-                raise ValueError(f'{path} was trained with {k} {about[k]!r}; expected {v!r}')
-        model = cls(**about)
-        try: model.load_state_dict(state)
-        except RuntimeError as e: raise ValueError(f'the weights in {path} do not fit its description: '
-                                                   f'{str(e).splitlines()[-1].strip()}') from None
-        return model.eval()
