@@ -128,7 +128,8 @@ def test_averaged_weights_against_a_hand_loop(average, clip, warmup):
     steps, lr = 12, .3
     model, hand = nn.Linear(4, 1, bias=False), torch.zeros(1, 4)
     with torch.no_grad(): model.weight.zero_()
-    training.fit(model, squares, steps, lr, generator('ema'), warmup, average, clip, lambda p: torch.optim.SGD(p))
+    training.fit(model, squares, steps, lr=lr, generator=generator('ema'), warmup=warmup, average=average, clip=clip,
+                 optimizer=lambda p: torch.optim.SGD(p))
     g, mean = generator('ema'), hand.clone()
     for k in range(steps):
         i = torch.randint(300, (32,), generator=g)
