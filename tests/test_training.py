@@ -133,23 +133,6 @@ def test_score_of_a_gaussian(lam, t):
     S = 1 + (lam - 1) * math.exp(-2 * t)
     assert torch.allclose(score_of(Linear('diffusion', lam).double())(x, t), -x / S, rtol=1e-6, atol=1e-9)
 
-@pytest.mark.parametrize('average, clip, warmup', ((.5, 0., 0), (.9, .5, 3), (0., 1., 2), (.999, 1., 50)))
-def test_averaged_weights_against_a_hand_loop(average, clip, warmup):
-    steps, lr = 12, .3
-    model, hand = nn.Linear(4, 1, bias=False), torch.zeros(1, 4)
-    with torch.no_grad(): model.weight.zero_()
-    training.fit(model, squares, steps, lr=lr, generator=generator('ema'), warmup=warmup, average=average, clip=clip,
-                 optimizer=lambda p: torch.optim.SGD(p))
-    g, mean = generator('ema'), hand.clone()
-    for k in range(steps):
-        i = torch.randint(300, (32,), generator=g)
-        slope = 2 * (X[i] @ hand.T - Y[i]).T @ X[i] / 32
-        if clip: slope = slope * min(1., clip / (float(slope.norm()) + 1e-6))
-        hand = hand - lr * training.rate(k, steps, warmup) * slope
-        mean = mean + (1 - min(average, (1 + k) / (10 + k))) * (hand - mean)
-    assert torch.allclose(model.weight, mean, atol=1e-5)
-    assert average == 0 or (mean - hand).abs().max() > 1e-3 # the last weights are others
-
 def toy(**kw): return WSGM(**(dict(wavelet='haar', depth=2, side=16, width=4, mults=(1,), padding='circular') | kw))
 
 def images(n=20, c=1, side=16): return torch.randn(n, c, side, side, generator=generator('i', c, side)).cumsum(-1)

@@ -344,10 +344,6 @@ class _Kept(Cascade):
         return model.eval()
 
 # %% ../../nbs/wavelet_diffusion/03_wsgm.ipynb #246e2940
-def _fabric_on(device, precision): # 'auto', or as torch names it
-    d = torch.device(('cuda' if torch.cuda.is_available() else 'cpu') if device == 'auto' else device)
-    return training.fabric('gpu' if d.type == 'cuda' else d.type, [d.index or 0] if d.type == 'cuda' else 1, precision)
-
 class _Trained(_Kept):
     def fit(self, images, # (B, C, h, w)
             steps:int=2000, # of each network
@@ -367,7 +363,7 @@ class _Trained(_Kept):
             raise ValueError(f'images have sides {x.shape[2]} x {x.shape[3]}; expected {s.side}, the side in the '
                              'description of the model')
         batch = whole(batch, 'batch')
-        on = kwargs.pop('on', None) or _fabric_on(device or x.device, s.precision)
+        on = kwargs.pop('on', None) or training.fabric_at(device or x.device, s.precision)
         self.to(on.device)
         self.history, self.seed = [], g.initial_seed()
         for i, (f, j, (y, low)) in enumerate(zip(self.factors, self.scales, self.bands(x))):
