@@ -9,7 +9,8 @@ from torch import nn
 from deepstruct import training
 from deepstruct.core import generator
 from deepstruct.wavelet_diffusion.unet import UNet
-from deepstruct.wavelet_diffusion.wsgm import WSGM, Shape, analysis, diffusion_loss, left_open, synthesis
+from deepstruct.wavelet_diffusion.wsgm import (WSGM, Shape, analysis, diffusion_loss, flow_loss, left_open, score_of,
+                                               synthesis)
 
 X = torch.randn(300, 4, generator=generator('X'))
 Y = X @ torch.tensor([1., -1., 2., .5])[:, None]
@@ -91,16 +92,58 @@ def test_loss_at_the_best_network_is_the_conditional_variance():
     u = torch.linspace(0, 1, 20_001)
     assert abs(got - (-2 * T * u**2).exp().mean()) < .02
 
+class Linear(nn.Module): # theta times the exact velocity of a Gaussian of variance lam
+    def __init__(self, objective, lam):
+        super().__init__()
+        self.theta, self.k, self.lam = nn.Parameter(torch.ones(())), objective, lam
+    def forward(self, y, log_sigma, c=None):
+        s2 = log_sigma.mul(2).exp()[:, None, None, None]
+        if self.k == 'flow':
+            s = torch.sigmoid(-log_sigma)[:, None, None, None]
+            return self.theta * (s * self.lam - (1 - s)) / (s**2 * self.lam + (1 - s)**2) * y
+        alpha, sigma = (1 + s2).rsqrt(), (s2 / (1 + s2)).sqrt()
+        return self.theta * alpha * sigma * (1 - self.lam) / (alpha**2 * self.lam + sigma**2) * y
+
+def closed_form(objective, lam, T, theta): # what is left of the exact velocity, and what theta times it misses
+    u = torch.linspace(0, 1, 20_001, dtype=torch.float64).clamp(1e-3, 1 - 1e-3)
+    alpha, s = (-T * u**2).exp(), u
+    sigma = (1 - alpha**2).sqrt()
+    if objective == 'flow': S, cov, weight = s**2 * lam + (1 - s)**2, s * lam - (1 - s), 1.
+    else: S, cov, weight = alpha**2 * lam + sigma**2, alpha * sigma * (1 - lam), alpha**2
+    return float((weight * (lam / S + (1 - theta)**2 * cov**2 / S)).mean())
+
+@pytest.mark.parametrize('lam', (.1, .3, 3., 9.))
+@pytest.mark.parametrize('objective', ('diffusion', 'flow'))
+def test_loss_of_one_parameter(objective, lam):
+    "Least at the exact velocity, which a target of the other sign would not leave."
+    net, x = Linear(objective, lam), lam**.5 * torch.randn(40_000, 1, 1, 1, generator=generator('one', lam))
+    loss = lambda: (diffusion_loss(net, x, None, 3., generator('t')) if objective == 'diffusion'
+                    else flow_loss(net, x, None, generator('t')))
+    for theta in (-1., 0., .5, 1.):
+        with torch.no_grad(): net.theta.fill_(theta)
+        assert abs(float(loss().detach()) / closed_form(objective, lam, 3., theta) - 1) < .05
+    slope, = torch.autograd.grad(loss(), net.theta)
+    with torch.no_grad(): net.theta.fill_(0.)
+    assert abs(slope) < .03 * abs(torch.autograd.grad(loss(), net.theta)[0])
+
+@pytest.mark.parametrize('t', (.01, .2, .7, 2., 5.))
+@pytest.mark.parametrize('lam', (.1, 1., 4.))
+def test_score_of_a_gaussian(lam, t):
+    x = torch.randn(50, 1, 2, 3, generator=generator('s', t), dtype=torch.float64)
+    S = 1 + (lam - 1) * math.exp(-2 * t)
+    assert torch.allclose(score_of(Linear('diffusion', lam).double())(x, t), -x / S, rtol=1e-6, atol=1e-9)
+
 def toy(**kw): return WSGM(**(dict(wavelet='haar', depth=2, side=16, width=4, mults=(1,), padding='circular') | kw))
 
 def images(n=20, c=1, side=16): return torch.randn(n, c, side, side, generator=generator('i', c, side)).cumsum(-1)
 
 def test_a_colour_model_from_fit_to_file(tmp_path):
     m = toy(channels=3, units='conditional', objective='flow')
-    m.fit(images(c=3), steps=2, batch=4, generator=generator('f'), checkpoint=tmp_path / 'run')
+    assert m.fit(images(c=3), steps=2, batch=4, seed=generator('f'), checkpoint=tmp_path / 'run') is m
+    assert [len(h['loss']) for h in m.history] == [1, 1, 1]
     m.save(tmp_path / 'm.safetensors')
     n = WSGM.load(tmp_path / 'm.safetensors', units='conditional', wavelet='haar')
-    a, b = (k.sample(3, N=2, side=32, generator=generator('s')) for k in (m, n))
+    a, b = (k.sample(3, 2, side=32, seed=4) for k in (m, n))
     assert torch.equal(a, b) and a.shape == (3, 3, 32, 32) and n.shape == m.shape
     for kw, words in ((dict(wavelet='db4'), "wavelet 'haar'"), (dict(units='marginal'), "units 'conditional'"),
                       (dict(colour=3), 'unknown')):
@@ -109,10 +152,10 @@ def test_a_colour_model_from_fit_to_file(tmp_path):
     with pytest.raises(ValueError, match='not a safetensors file'): WSGM.load(tmp_path / 'x')
 
 def test_refining_keeps_the_low_pass():
-    m = toy(); m.fit(images(), steps=1, batch=4, generator=generator('k'))
+    m = toy().fit(images(), steps=1, batch=4, seed=0)
     low = images(2, 1, 8)
-    x = m.refine(low, N=3, generator=generator('r'))
-    y = m.refine(analysis(images(2), 'haar')[0], N=3, j=1, generator=generator('r'))
+    x = m.refine(low, 3, seed=generator('r'))
+    y = m.refine(analysis(images(2), 'haar')[0], 3, j=1, seed=generator('r'))
     assert (x.shape == (2, 1, 32, 32) and torch.allclose(analysis(analysis(x, 'haar')[0], 'haar')[0], low, atol=1e-3)
             and y.shape == (2, 1, 16, 16))
 
@@ -124,15 +167,15 @@ def test_unet_sizes_and_time():
 
 @pytest.mark.parametrize('call, words', [
     (lambda: Shape(side=20, depth=3), 'multiple of 2\\^depth = 8'), (lambda: Shape(units='unit'), "units is 'unit'"),
-                                         (lambda: Shape(wavelet='harr'), 'harr'), (lambda: Shape(T=0.), 'T 0'),
+                                         (lambda: Shape(wavelet='harr'), 'harr'), (lambda: Shape(T=0.), 'T is 0'),
                                          (lambda: Shape(depth=-1), 'depth is -1'),
-    (lambda: toy().fit(images(side=8)), 'side 8; expected 16'),
+    (lambda: toy().fit(images(side=8)), 'sides 8 x 8; expected 16'),
                                          (lambda: toy().fit(torch.ones(4, 1, 16, 16)), 'constant'),
                                          (lambda: toy().fit(images(c=3)), '3 channels'),
                                          (lambda: toy().fit(images() * math.nan), 'NaN'),
     (lambda: toy().fit(images(1)), 'at least 2'), (lambda: toy().fit(images(), batch=0), 'batch is 0'),
                                          (lambda: toy().sample(2), 'no units'),
-    (lambda: toy().sample(2, N=0), 'N is 0'), (lambda: toy().sample(2, T=0.), 'T is 0'),
+    (lambda: toy().sample(2, 0), 'steps is 0'), (lambda: toy().sample(2, T=0.), 'T is 0'),
                                          (lambda: toy().sample(2, side=18), 'side is 18'), (lambda: toy().sample(0),
                                              'n is 0'), (lambda: toy().refine(torch.zeros(1, 2, 4, 4)), '2 channels'),
     (lambda: toy().refine(torch.zeros(1, 1, 4, 4), scales=3), 'scales is 3'),

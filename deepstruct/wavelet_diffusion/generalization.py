@@ -10,13 +10,16 @@ __all__ = ['smooth_noise', 'c_alpha', 'render_disks', 'disks', 'disk_tangents', 
 # %% ../../nbs/wavelet_diffusion/09_generalization.ipynb #e1770c68
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import check_fields
+from ..core import measuring
 from ..fields import gaussian_field
+from .denoisers import for_net
+from .wsgm import as_images
 
 # %% ../../nbs/wavelet_diffusion/09_generalization.ipynb #d344dc7a
 def smooth_noise(shape:tuple, # (n, L) or (n, L, L)
@@ -101,18 +104,20 @@ def sinusoids(n:int, side:int, frequency:tuple=(2, 1), # periods down and across
         keepdim=True)).expand(n, 2, -1)
 
 # %% ../../nbs/wavelet_diffusion/09_generalization.ipynb #fe5dd904
-def jacobian_rows(denoise:Callable, # (B, C, n, n) -> like it, image by image
-                  y:Tensor, # (C, n, n)
+def jacobian_rows(denoise:Callable, # (B, C, h, w) -> like it, image by image; a network is left as it was
+                  y:Tensor, # (C, h, w)
                   outputs, # flat indices of output coordinates
                   batch:int=256 # rows at once
-                 ) -> Tensor: # (rows, C n n)
+                 ) -> Tensor: # (rows, C h w)
     "Gradients of some outputs: the weights with which each averages y."
     outputs, rows = torch.as_tensor(outputs), []
-    for at in outputs.split(batch):
-        z = y.expand(len(at), *y.shape).clone().requires_grad_()
-        out = denoise(z).flatten(1)
-        rows.append(torch.autograd.grad(out[torch.arange(len(at)), at].sum(), z)[0].flatten(1))
-    return torch.cat(rows)
+    still = measuring(denoise) if isinstance(denoise, torch.nn.Module) else nullcontext()
+    with still, torch.enable_grad():
+        for at in outputs.split(batch):
+            z = for_net(y, denoise).expand(len(at), *y.shape).clone().requires_grad_()
+            out = denoise(z).flatten(1)
+            rows.append(torch.autograd.grad(out[torch.arange(len(at)), at].sum(), z)[0].flatten(1))
+    return torch.cat(rows).to(y)
 
 def jacobian(denoise:Callable, y:Tensor, # (C, n, n)
              batch:int=256) -> Tensor: # (C n n, C n n)
@@ -137,7 +142,7 @@ def empirical_denoiser(train:Tensor, # (N, C, n, n)
                        sigma:float) -> Callable: # (B, C, n, n) -> like it
     r"$\mathbb E[x\,|\,y]$ for x uniform on the training set; ValueError for a sigma that is not positive."
     if not sigma > 0: raise ValueError(f'sigma is {sigma}; expected a positive standard deviation')
-    flat = check_fields(train, 'train').flatten(1)
+    flat = as_images(train, 'train').flatten(1)
     norms = flat.square().sum(1)
     def denoise(y):
         w = torch.softmax((y.flatten(1) @ flat.T - norms / 2) / sigma**2, 1)
@@ -203,6 +208,8 @@ def slope(psnr_in, psnr_out # (levels,) dB each
          ) -> float:
     "Least squares; ValueError for fewer than two levels."
     a, b = np.asarray(psnr_in, dtype=float), np.asarray(psnr_out, dtype=float)
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError(f'levels {psnr_in} and {psnr_out} are not all finite; expected dB')
     if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
         raise ValueError(f'levels have shapes {a.shape} and {b.shape}; expected two or more pairs')
     return float(np.polyfit(a, b, 1)[0])

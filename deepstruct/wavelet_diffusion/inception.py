@@ -9,18 +9,18 @@ __all__ = ['inception_distance']
 import torch
 from torch import nn
 
-from ..core import check_fields
+from .wsgm import as_images
 
 # %% ../../nbs/wavelet_diffusion/05_inception.ipynb #5c1a0005
 def _colour(x):
-    x = check_fields(x, min_samples=1)
+    x = as_images(x, 'images')
     if x.shape[1] not in (1, 3): raise ValueError(f'images have {x.shape[1]} channels; expected 1 or 3')
     if x.min() < 0 or x.max() > 1:
         raise ValueError(f'images go from {float(x.min()):.3g} to {float(x.max()):.3g}; expected values in [0, 1]')
     return x.expand(-1, 3, -1, -1).float()
 
 def inception_distance(x, # batches (B, 3 or 1, n, n) in [0, 1]: what was generated
-                       y, # batches of the data
+                       y, # batches of the data; a tensor or an array is one batch
                        # width of the layer of Inception: 64, 192, 768, 2048; or (B, 3, n, n) -> (B, d)
                        features:int|nn.Module=2048,
                        device:str='cpu' # where the features are computed
@@ -33,7 +33,7 @@ def inception_distance(x, # batches (B, 3 or 1, n, n) in [0, 1]: what was genera
     except ModuleNotFoundError as e:
         raise ImportError(f"{e}; expected it after `pip install 'deepstruct[fid]'`") from None
     for batches, real in ((x, False), (y, True)):
-        for b in batches: fid.update(_colour(b).to(device), real=real)
+        for b in [batches] if hasattr(batches, 'shape') else batches: fid.update(_colour(b).to(device), real=real)
     if min(fid.fake_features_num_samples, fid.real_features_num_samples) < 2:
         raise ValueError('fewer than two images; expected many more than there are features')
     return float(fid.compute())
