@@ -211,6 +211,7 @@ def unit(x:Tensor # (B, D, ...)
 # %% ../nbs/foundations/10_networks.ipynb #c99f8e7c
 class ScatteringBlock(nn.Module):
     "$NPS\\rho W$: (B, C, n, n) real or (B, 2C, n, n) pairs -> (B, 2 out, m, m) pairs."
+    channel_axis = 1 # what `statistics.layer_statistics` asks for
     def __init__(self, channels:int, out:int, # complex ones, but for real input
                  real:bool=False, # the input is
                  nonlinearity:str='modulus', skip:bool=True, threshold:float=.02, # one of `NONLINEARITIES`
