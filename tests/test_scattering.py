@@ -264,8 +264,8 @@ def test_whole_numbers_of_any_kind():
     (lambda: F(torch.where(X == X.max(), math.nan, X)), '1 values'), (lambda: F(X / 0), 'NaN or infinite'),
     (lambda: F((X * 1e9).half()), '720 values'), (lambda: F(X + 0j), 'complex64'),
     (lambda: F((255 * X).byte()), 'uint8.*255'), (lambda: F((255 * X).byte().numpy()), 'uint8.*255'),
-    (lambda: F(X.long()), 'int64'), (lambda: F(X > 0), 'bool'), (lambda: F(X.tolist()), 'list'),
-    (lambda: F('x'), 'str'),
+    (lambda: F(X.long()), 'int64'), (lambda: F(X > 0), 'bool'), (lambda: F(['a', 'b']), 'list of'),
+    (lambda: F('x'), 'a str of'),
     (lambda: F(X.numpy().astype('longdouble')), 'float128'), (lambda: F(X.numpy().astype(object)), 'object'),
     (lambda: F(None), 'NoneType')])
 def test_bad_input(call, words):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core import tensor
 from ..morlet import directions
 
 # %% ../../nbs/phase_collapse/01_scattering.ipynb #68dec966
@@ -210,12 +211,10 @@ def _ordinary(): # what is built here serves every later call: no inference tens
     with torch.inference_mode(False), torch.device('cpu'): yield
 
 def _images(x, shape:tuple) -> Tensor: # (..., n1, n2) float32 or float64
-    if isinstance(x, np.ndarray) and x.dtype.kind == 'f' and x.dtype.itemsize <= 8:
-        x = torch.from_numpy(np.array(x, x.dtype.newbyteorder('=')))
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        kind = getattr(x, 'dtype', type(x).__name__)
-        scale = '; bytes go from 0 to 255: x / 255' if str(kind).endswith('uint8') else ''
-        raise ValueError(f'images are {kind}; expected a tensor or an array of floating-point numbers{scale}')
+    x = tensor(x, 'images')
+    if not x.is_floating_point():
+        scale = '; bytes go from 0 to 255: x / 255' if x.dtype == torch.uint8 else ''
+        raise ValueError(f'images are {x.dtype}; expected floating-point numbers{scale}')
     if x.shape[-2:] != shape or not x.numel():
         raise ValueError(f'images have shape {tuple(x.shape)}; expected (batch, channels, {shape[0]}, {shape[1]}), one '
                          'or more, or other axes in front of the two sides')
