@@ -92,7 +92,7 @@ def resnet_streams():
                     f'{at}.conv1': f'i{i}{j}'}
     return out
 
-# ---- VGG: a rectifier in place behind every convolution, max-pooling, dropout in place too
+# ---- VGG: a rectifier in place behind every convolution, max-pooling, dropout
 class VGG(nn.Module):
     def __init__(self, widths=(8, 'M', 12, 'M', 16, 16, 'M'), classes=CLASSES, channels=3, hidden=24, pool=2):
         super().__init__()
@@ -102,7 +102,7 @@ class VGG(nn.Module):
             else: layers += [nn.Conv2d(channels, v, kernel_size=3, padding=1), nn.ReLU(inplace=True)]; channels = v
         self.features, self.avgpool = nn.Sequential(*layers), nn.AdaptiveAvgPool2d((pool, pool))
         self.classifier = nn.Sequential(nn.Linear(channels * pool * pool, hidden), nn.ReLU(True), nn.Dropout(),
-                                        nn.Linear(hidden, hidden), nn.ReLU(True), nn.Dropout(inplace=True),
+                                        nn.Linear(hidden, hidden), nn.ReLU(True), nn.Dropout(),
                                         nn.Linear(hidden, classes))
 
     def forward(self, x): return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
@@ -351,15 +351,17 @@ class Member:
     streams: dict # layer -> stream
     axis: dict # layer -> axis of its channels
 
-    def net(self, seed=0): # in evaluation mode, norms and their running statistics away from 0 and 1
+    def net(self, seed=0): # in evaluation mode; norms and running statistics away from 0 and 1
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            net = self.make().eval()
+            net = self.make()
             for k, p in net.state_dict().items():
-                if 'running' in k: p.add_(torch.rand(p.shape))
-                elif p.is_floating_point() and ('norm' in k or 'bn' in k or k in ('cls_token', 'pos_embed')):
+                if p.ndim == 4: nn.init.kaiming_normal_(p)
+                elif p.is_floating_point() and any(w in k for w in ('norm', 'bn', 'cls_token', 'pos_embed')):
                     p.add_(torch.randn(p.shape) / 4)
-        return net
+            with torch.no_grad():
+                for _ in range(8): net.train()(self.images())
+        return net.eval()
 
     def images(self, n=60, seed=0): # (n, 3, 32, 32), of classes in turn
         g, t = torch.Generator().manual_seed(seed), torch.arange(SIDE) / SIDE
