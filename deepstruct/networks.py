@@ -97,14 +97,16 @@ class WaveletStep(nn.Module):
 
 # %% ../nbs/foundations/10_networks.ipynb #8ee4e3a0
 class _Modulus(torch.autograd.Function):
+    generate_vmap_rule = True
     @staticmethod
-    def forward(ctx, z, dim):
+    def forward(z, dim):
         a, b = z.unbind(dim)
         # one rounding less where the halves lie apart: recorded numbers hold either
-        r = (a * a).addcmul_(b, b).sqrt_() if dim == 0 else (a.square() + b.square()).sqrt_()
-        ctx.save_for_backward(z, r)
-        ctx.dim = dim
-        return r
+        return (a * a).addcmul(b, b).sqrt_() if dim == 0 else (a.square() + b.square()).sqrt_()
+    @staticmethod
+    def setup_context(ctx, inputs, r):
+        ctx.save_for_backward(inputs[0], r)
+        ctx.dim = inputs[1]
     @staticmethod
     def backward(ctx, g):
         z, r = ctx.saved_tensors
@@ -217,22 +219,26 @@ class StandardizedMix(nn.Module):
         return out - shift.to(out)[:, None]
 
 class _Unit(torch.autograd.Function):
+    generate_vmap_rule = True
     @staticmethod
-    def forward(ctx, x):
+    def forward(x):
         z = x.float() if x.dtype == torch.float16 else x # whose squares end at 65504
         s = z.square().sum(1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
         n = s.clamp(min=1e-30).rsqrt_().masked_fill_(s <= 1e-30, 0)
-        ctx.save_for_backward(y := (x * n).to(x.dtype), n)
-        return y
+        return (x * n).to(x.dtype), n
     @staticmethod
-    def backward(ctx, g):
+    def setup_context(ctx, inputs, output):
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*output)
+    @staticmethod
+    def backward(ctx, g, _):
         y, n = ctx.saved_tensors
         return ((g - y * (y * g).sum(1, keepdim=True)) * n).to(y.dtype)
 
 def unit(x:Tensor # (B, D, ...)
         ) -> Tensor:
     "$N$: divided by the norm over channels at each position; zeros (norms below 1e-15) become zeros, of gradient zero."
-    return _Unit.apply(x)
+    return _Unit.apply(x)[0]
 
 # %% ../nbs/foundations/10_networks.ipynb #c99f8e7c
 class ScatteringBlock(nn.Module):

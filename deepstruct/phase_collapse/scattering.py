@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..core import tensor
 from ..morlet import directions
+from ..networks import modulus, reflection
 
 # %% ../../nbs/phase_collapse/01_scattering.ipynb #68dec966
 def _is_whole(k) -> bool: return hasattr(type(k), '__index__') and not isinstance(k, bool)
@@ -34,9 +35,8 @@ def scattering_paths(J:int, # octaves
 def padded(shape:tuple, J:int) -> tuple: # sides of the padded image
     return tuple((n // 2**J + 2) * 2**J for n in shape)
 
-def reflection(n:int, N:int) -> Tensor: # (N, n) float64, of zeros and ones
-    p = (torch.arange(N) - (N - n) // 2) % (2 * n - 2)
-    return nn.functional.one_hot(torch.minimum(p, 2 * n - 2 - p), n).double()
+def padding(n:int, N:int) -> Tensor: # (N, n) float64, of zeros and ones
+    return nn.functional.one_hot(reflection(n, N), n).double()
 
 def wavelets(J:int, sides:tuple, # of the padded image
              L:int=8) -> Tensor: # (J, L, N1, N2) float64
@@ -178,24 +178,6 @@ class MatrixWavelets:
 
     def __call__(self, U:Tensor) -> tuple: return _Linear.apply(self.apply, self.transposed, U)
 
-# %% ../../nbs/phase_collapse/01_scattering.ipynb #02bb67e3
-class _Modulus(torch.autograd.Function):
-    generate_vmap_rule = True
-    @staticmethod
-    def forward(z): return (z[0] * z[0]).addcmul_(z[1], z[1]).sqrt_()
-
-    @staticmethod
-    def setup_context(ctx, inputs, r): ctx.save_for_backward(*inputs, r)
-
-    @staticmethod
-    def backward(ctx, g):
-        z, r = ctx.saved_tensors
-        return z * (g / r.clamp_min(torch.finfo(r.dtype).tiny**.5))
-
-def modulus(z:Tensor # (2, ...): real and imaginary parts
-           ) -> Tensor: # (...)
-    return _Modulus.apply(z)
-
 # %% ../../nbs/phase_collapse/01_scattering.ipynb #00d4ae39
 def blocks(x:Tensor, size:int, dim:int=0) -> tuple: # of nearly the same size
     return x.chunk(-(-x.shape[dim] // size), dim)
@@ -270,7 +252,7 @@ class Scattering(nn.Module):
         return self._built[key]
 
     def _operators(self, dtype, device):
-        J, pad = self.J, [reflection(n, N) for n, N in zip(self.shape, self.sides)]
+        J, pad = self.J, [padding(n, N) for n, N in zip(self.shape, self.sides)]
         layer = lambda *a: (MatrixWavelets(*a, dtype, device, self.mirrored) if self.matrices
                             else FourierWavelets(*a, dtype, device))
         coarse = lambda j, r: lowest(lowest(self._filters[j], 2**r), 2**r, 1)
@@ -299,11 +281,11 @@ class Scattering(nn.Module):
         U, B, L, place = x.permute(1, 2, 0).contiguous(), len(x), self.L, self._place.to(x.device)
         S0 = average(image, U)
         m = S0.shape[:2]
-        U1, S1, S2 = [modulus(z) for z in first(U)], [], []
+        U1, S1, S2 = [modulus(z, 0) for z in first(U)], [], []
         for j, U in enumerate(U1):
             S1.append(average(low[j], U).view(*m, L, B)[:, :, place])
             if j >= len(second): continue
-            parts = [torch.stack([average(G, modulus(z)).view(*m, L, -1) for G, z in zip(low[j + 1:],
+            parts = [torch.stack([average(G, modulus(z, 0)).view(*m, L, -1) for G, z in zip(low[j + 1:],
                 second[j](V.contiguous()))], 2) for V in blocks(U, max(L, self.block), 2)]
             S2.append(torch.cat(parts, 4).view(*m, -1, L, L, B)[:, :, :, place][:, :, :, :, place].permute(5, 4, 2, 3,
                 0, 1).reshape(B, -1, *m)) # (j2, l2, l1) -> (l1, j2, l2)
