@@ -18,14 +18,18 @@ from .networks import Projection, SeparationNetwork, keep_networks
 
 # %% ../../nbs/phase_collapse/04_classification.ipynb #48afbf20
 class ScatteringHead(nn.Module):
-    "Coefficients (B, K, m, m) -> (B, classes)."
+    "Coefficients (B, K, m, m) -> (B, classes); ValueError for others."
     def __init__(self, channels:int, side:int, out:int=128, classes:int=10, generator=None): # K, m; of the projection
         super().__init__()
         self.standardize, self.project, self.norm = nn.BatchNorm1d(channels, affine=False), Projection(channels, out,
             generator), nn.BatchNorm1d(out, affine=False)
         self.classifier = linear(out * side**2, classes, generator)
+        self.shape = channels, side, side
 
     def forward(self, x:Tensor) -> Tensor:
+        if x.shape[1:] != self.shape or not x.is_floating_point():
+            raise ValueError(f'coefficients of shape {tuple(x.shape)}, {x.dtype}; expected real ones, (batch, '
+                             f'{", ".join(map(str, self.shape))})')
         return self.classifier(self.norm(unit(self.project(self.standardize(x.flatten(2))))).flatten(1))
 
 # kind: network, what its recipe has beside
