@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from . import training
 from .core import (atomic, cache_dir, cached, check_batch, check_labels, generator, measuring, seeded,
-                             stage_key, tensor)
+                             stage_key)
 from .networks import parameter_groups
 
 # %% ../nbs/foundations/13_classifiers.ipynb #2363a07a
@@ -175,17 +175,21 @@ def all_trained(jobs:dict, # {key: Job}
 # %% ../nbs/foundations/13_classifiers.ipynb #bfd140d2
 def misclassified(net:nn.Module, x, y, # (N, C, ...), (N,) labels: arrays, or as in `core.check_labels`
                   batch:int=500) -> Tensor: # (N,) booleans
-    "In evaluation mode, the network left as it was; ValueError for scores that are not (N, classes)."
-    x, wrong = tensor(x, 'images'), []
-    device = next((p.device for p in net.parameters()), x.device)
-    with measuring(net):
-        for z in x.split(batch): wrong.append(scores_of(net, z.to(device)).argmax(1).cpu())
-    if not wrong: raise ValueError('images are none; expected one or more')
-    return torch.cat(wrong) != check_labels(y, n=len(x)).cpu()
+    "In evaluation mode, the network left as it was; ValueError for scores that are not (N, classes), or NaN."
+    x, y = check_batch((x, y))
+    if not len(x): raise ValueError('images are none; expected one or more')
+    with measuring(net): found = [scores_of(net, as_weights(net, z)).argmax(1).cpu() for z in x.split(batch)]
+    return torch.cat(found) != y.cpu()
 
 # %% ../nbs/foundations/13_classifiers.ipynb #5d34a82d
+def as_weights(net, x): # x on the device, and where it is real of the type, of the network's first weights
+    p = next((p for p in net.parameters() if p.is_floating_point()), x)
+    return x.to(p.device, p.dtype if x.is_floating_point() else None)
+
 def scores_of(net, x): # (B, classes)
     s = net(x)
+    if torch.is_tensor(s) and s.isnan().any(): raise ValueError(f'the network gives {int(s.isnan().sum())} scores that '
+                                                                'are NaN; expected numbers')
     if torch.is_tensor(s) and s.ndim == 2 and len(s) == len(x): return s
     raise ValueError(f'the network gives {tuple(s.shape) if torch.is_tensor(s) else f"a {type(s).__name__}"} for '
                      f'{len(x)} images; expected scores ({len(x)}, classes)')
@@ -198,17 +202,17 @@ def train(net:nn.Module, data:tuple, # images (N, C, ...), labels (N,)
           **new) -> nn.Module: # of the recipe: epochs, lr, batch, ...
     """Trains in place, on the device of the network, and returns it in evaluation mode; beside it `history`. The global
     random state is left alone. ValueError for images and labels that do not fit the network or each other."""
-    r, (x, y), device = replace(recipe, **new), check_batch(data), next((p.device for p in net.parameters()), None)
-    if device is None or not any(p.requires_grad for p in net.parameters()):
+    r, (x, y) = replace(recipe, **new), check_batch(data)
+    if not any(p.requires_grad for p in net.parameters()):
         raise ValueError(f'{type(net).__name__} has no weights to train; expected some that require a gradient')
     if not len(x) or x.is_floating_point() and not torch.isfinite(x).all():
         raise ValueError(f'images are {tuple(x.shape)}, {int((~torch.isfinite(x)).sum())} values of them NaN or '
                          'infinite; expected some images, and finite ones')
     if r.channels_last: net.to(memory_format=torch.channels_last)
-    x = x.to(device, next(net.parameters()).dtype if x.is_floating_point() else None)
+    x = as_weights(net, x)
     with measuring(net): classes = scores_of(net, x[:1]).shape[1]
-    y, g = check_labels(y, classes).to(device), seeded(seed)
-    with torch.random.fork_rng([device] if device.type == 'cuda' else []):
+    y, g = check_labels(y, classes).to(x.device), seeded(seed)
+    with torch.random.fork_rng([x.device] if x.device.type == 'cuda' else []):
         torch.manual_seed(int(torch.randint(2**62, (), generator=g)))
         net.history, way = fitted(net, x, y, r, g, Path(checkpoint) if checkpoint else None, words,
                                   type(net).__name__)

@@ -32,12 +32,15 @@ class ScatteringHead(nn.Module):
                              f'{", ".join(map(str, self.shape))})')
         return self.classifier(self.norm(unit(self.project(self.standardize(x.flatten(2))))).flatten(1))
 
-# kind: network, what its recipe has beside
-KINDS = {'scattering': (LearnedScattering, {}), 'resnet': (ResNet, {'channels_last': True}),
-         'separation': (SeparationNetwork, {'after': partial(keep_networks, beta=.05)}),
-         'frames': (FrameNetwork, {'after': partial(keep_parseval, beta=.05)}),
-         'head': (ScatteringHead, {'after': partial(keep_networks, beta=.05)})}
+KINDS = {'scattering': LearnedScattering, 'resnet': ResNet, 'separation': SeparationNetwork, 'frames': FrameNetwork,
+         'head': ScatteringHead}
 
+# %% ../../nbs/phase_collapse/04_classification.ipynb #48afbf21
+tight = partial(keep_networks, beta=.05)
+BESIDE = {'resnet': {'channels_last': True}, 'separation': {'after': tight}, 'head': {'after': tight},
+          'frames': {'after': partial(keep_parseval, beta=.05)}} # in the recipes of these kinds
+
+# %% ../../nbs/phase_collapse/04_classification.ipynb #48afbf22
 def classifier(kind:str, # of KINDS
                sizes:dict, # its arguments
                data:tuple=(), # images (N, C, ...), labels (N,)
@@ -45,8 +48,7 @@ def classifier(kind:str, # of KINDS
                **recipe) -> Job: # of `Recipe`
     "What is trained; ValueError for an unknown kind."
     if kind not in KINDS: raise ValueError(f'the network is {kind!r}; expected one of {", ".join(KINDS)}')
-    make, beside = KINDS[kind]
-    return Job(kind, make, sizes, data, run, Recipe(**beside | recipe))
+    return Job(kind, KINDS[kind], sizes, data, run, Recipe(**BESIDE.get(kind, {}) | recipe))
 
 # %% ../../nbs/phase_collapse/04_classification.ipynb #19cdf2a1
 def paired(a:Tensor, b:Tensor # (seeds, n) which are wrong
