@@ -109,8 +109,8 @@ def test_kinds_of_the_chapter_keep_what_they_must(kind, sizes, cache):
     assert first is None or first.is_contiguous(memory_format=torch.channels_last)
 
 LABELS = [lambda y: y.int(), lambda y: y.numpy(), lambda y: y.tolist(), lambda y: y[:, None], lambda y: y.byte(),
-          lambda y: F.one_hot(y), lambda y: F.one_hot(y).bool(), lambda y: y.numpy().astype('>i4'), lambda y: y.numpy()[:,
-          None], lambda y: tuple(y.tolist()), lambda y: y.short()[:, None]]
+          lambda y: F.one_hot(y), lambda y: F.one_hot(y).bool(), lambda y: y.numpy().astype('>i4'),
+          lambda y: y.numpy()[:, None], lambda y: tuple(y.tolist()), lambda y: y.short()[:, None]]
 
 @pytest.mark.parametrize('form', LABELS, ids=range(len(LABELS)))
 def test_labels_of_any_form(form):
