@@ -9,7 +9,6 @@ __all__ = ['NONLINEARITIES', 'HALVES', 'PUBLISHED', 'RECTIFIERS', 'to_pairs', 't
 
 # %% ../nbs/foundations/10_networks.ipynb #20382d18
 import json, os
-from contextlib import nullcontext
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -47,7 +46,7 @@ def reflection(n:int, # pixels
 
 class WaveletStep(nn.Module):
     r"""$Wx = (x*\phi,\ x*\psi_\theta)$, on every second position for stride 2; ValueError for an unknown step, images
-    that are integers or not square, or odd ones at stride 2."""
+    that are integers or not square, or odd ones at stride 2. Under autocast it multiplies in its precision."""
     def __init__(self, step:str='octave', # one of `STEPS`
                  angles:int=4, full:bool=False, # L; directions of the whole circle
                  stride:int=2, size:int|None=None, # taps, as in `step_taps`
@@ -84,12 +83,10 @@ class WaveletStep(nn.Module):
                              f'with n a multiple of {self.stride}')
         m, kind = n // self.stride, x.device.type
         low = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind) and x.dtype != torch.float64
-        # on a CPU bfloat16 saves nothing here and costs digits
-        dtype = x.dtype if not low else torch.float32 if kind == 'cpu' else torch.get_autocast_dtype(kind)
-        x = x.reshape(-1, R, n, n).to(dtype)
-        with torch.autocast(kind, enabled=False) if low else nullcontext():
-            dense = R * n * n * K * 2 * m * m <= self.dense
-            y = x.flatten(1) @ self.matrix(R, n, dtype, x.device) if dense else self.convolve(x)
+        dtype = torch.get_autocast_dtype(kind) if low else x.dtype
+        x = x.reshape(-1, R, n, n)
+        if R * n * n * K * 2 * m * m <= self.dense: y = x.flatten(1).to(dtype) @ self.matrix(R, n, dtype, x.device)
+        else: y = self.convolve(x)
         return y.reshape(B, -1, K, 2, m * m)
 
     def forward(self, x:Tensor # (B, C, n, n), real or complex
@@ -229,6 +226,7 @@ class _Unit(torch.autograd.Function):
         z = x.float() if x.dtype == torch.float16 else x # whose squares end at 65504
         s = z.square().sum(1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
         n = s.clamp(min=1e-30).rsqrt_().masked_fill_(s <= 1e-30, 0)
+        n = n if x.dtype == torch.float16 else n.to(x.dtype)
         return (x * n).to(x.dtype), n
     @staticmethod
     def setup_context(ctx, inputs, output):

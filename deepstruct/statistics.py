@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LAST', 'SECOND', 'ClassMoments', 'ClassStatistics', 'fisher', 'fisher_floor', 'separation', 'concentration',
-           'principal', 'nc1', 'nc2', 'nc3', 'nearest_mean', 'linear_probe', 'averaged', 'flattened',
+           'principal', 'power_law', 'nc1', 'nc2', 'nc3', 'nearest_mean', 'linear_probe', 'averaged', 'flattened',
            'layer_statistics']
 
 # %% ../nbs/foundations/08_statistics.ipynb #580cc749
@@ -12,6 +12,7 @@ import functools, math
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -198,6 +199,33 @@ def principal(m:ClassMoments, k:int # directions
     "Of the total covariance; ValueError for more than there are."
     if not 1 <= k <= m.features: raise ValueError(f'k is {k}; expected 1 to {m.features}')
     return torch.linalg.eigh(m.within() + m.between()).eigenvectors[:, -k:].flip(1)
+
+# %% ../nbs/foundations/08_statistics.ipynb #90eefa02
+def power_law(x, y, # (n,) positive
+              error=None # (n,) standard errors of y; None: equal weights, errors from the scatter
+             ) -> dict: # slope, error, factor, chi2, dof; local: (n-1,) slopes between neighbours, local_error
+    """Weighted log-log fit of $y=cx^a$: `slope` a, `factor` c. Without errors `chi2` and `local_error` are None, and
+    `error` too for two points; `local` where an x stands twice. ValueError for fewer than two places x, or values
+    that are not positive and finite."""
+    x, y, *e = (np.asarray(tensor(v, name).detach().cpu(), float) for name, v in (('x', x), ('y', y), ('error', error))
+                if v is not None)
+    for name, v in zip(('x', 'y', 'error'), (x, y, *e)):
+        if v.shape != x.shape or v.ndim != 1 or not (np.isfinite(v) & (v > 0)).all():
+            raise ValueError(f'{name} has shape {v.shape}, values {v.ravel()[:8]}; expected ({len(np.atleast_1d(x))},) '
+                             'positive finite numbers')
+    if len(np.unique(x)) < 2: raise ValueError(f'x is {x}; expected two places or more')
+    u, v, w = np.log(x), np.log(y), (y / e[0])**2 if e else np.ones_like(x)
+    m = (w * u).sum() / w.sum()
+    spread = (w * (u - m)**2).sum()
+    slope = float((w * (u - m) * v).sum() / spread) if e else float(np.polyfit(u, v, 1)[0])
+    centre = (w * v).sum() / w.sum() - slope * m
+    chi2, dof = float((w * (v - centre - slope * u)**2).sum()), len(x) - 2
+    order = np.argsort(u, kind='stable')
+    du, dv = np.diff(u[order]), np.diff(v[order])
+    s, apart = 1 / w[order], (du > 0).all()
+    return dict(slope=slope, factor=float(np.exp(centre)), dof=dof, chi2=chi2 if e else None,
+                error=float(spread**-.5) if e else float((chi2 / dof / spread)**.5) if dof else None,
+                local=dv / du if apart else None, local_error=np.sqrt(s[1:] + s[:-1]) / du if e and apart else None)
 
 # %% ../nbs/foundations/08_statistics.ipynb #42eef167
 def nc1(m:ClassMoments) -> float:

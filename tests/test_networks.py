@@ -368,13 +368,3 @@ def test_measured_first_trained_later():
     with torch.inference_mode(): net(numbers(2, 1, 16, 16))
     net(numbers(2, 1, 16, 16)).sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in net.parameters())
-
-
-@pytest.mark.parametrize('dense', (0, 2**23))
-@pytest.mark.parametrize('dtype', (torch.bfloat16, torch.float16))
-def test_wavelets_keep_their_digits_under_autocast(dense, dtype):
-    W, x = WaveletStep(dense=dense), numbers(2, 3, 16, 16)
-    for z in (x, x.double(), torch.complex(x, x.flip(0))):
-        want = W(z)
-        with torch.autocast('cpu', dtype): got = W(z)
-        assert got.dtype == want.dtype and torch.equal(got, want)

@@ -357,3 +357,51 @@ def test_batches_of_arrays_and_names_that_are_drawn():
         with pytest.raises(ValueError, match=what): S.layer_statistics(net, bad, [(x, y)], 2)
     half = S.averaged(torch.full((2, 3, 100, 100), 60000., dtype=torch.float16))
     assert half.dtype == torch.float32 and torch.allclose(half, torch.tensor(6e4))
+
+# Power laws
+
+def test_power_law_by_scipy():
+    from scipy.optimize import curve_fit
+    rng = np.random.default_rng(0)
+    x = np.array([4., 8, 12, 20, 32, 64])
+    y = 2.5 * x**-.7 * np.exp(.05 * rng.standard_normal(6))
+    e = y * rng.uniform(.02, .2, 6)
+    law = S.power_law(x, y, e)
+    (c, a), cov = curve_fit(lambda u, c, a: c + a * u, np.log(x), np.log(y), sigma=e / y, absolute_sigma=True)
+    assert np.allclose([law['factor'], law['slope'], law['error']], [math.exp(c), a, cov[1, 1]**.5])
+    assert np.isclose(law['chi2'], (((np.log(y) - c - a * np.log(x)) * y / e)**2).sum()) and law['dof'] == 4
+    assert np.allclose(law['local'], np.diff(np.log(y)) / np.diff(np.log(x)))
+    free = S.power_law(x, y)
+    (c, a), cov = curve_fit(lambda u, c, a: c + a * u, np.log(x), np.log(y))
+    assert np.allclose([free['slope'], free['error']], [a, cov[1, 1]**.5]) and free['chi2'] is None
+    assert free['slope'] == np.polyfit(np.log(x), np.log(y), 1)[0]
+
+def test_power_law_errors_cover():
+    rng, x, z = np.random.default_rng(1), np.array([8., 16, 32, 64]), []
+    for _ in range(500):
+        y = x**1.3 * np.exp([.05, .1, .02, .2] * rng.standard_normal(4))
+        law = S.power_law(x, y, y * [.05, .1, .02, .2])
+        z.append(((law['slope'] - 1.3) / law['error'], law['chi2'], *(law['local'] - 1.3) / law['local_error']))
+    z = np.array(z)
+    assert np.abs(z[:, [0, 2, 3, 4]].std(0) - 1).max() < .1 and abs(z[:, 1].mean() - 2) < .3
+
+@pytest.mark.parametrize('scale', (1e-9, 7., 1e9))
+@pytest.mark.parametrize('kind', (list, tuple, torch.tensor, lambda v: np.array(v, '>f4'), lambda v: np.array(v)[::-1]))
+def test_power_law_of_other_units_and_types(scale, kind):
+    x, y, e = [8., 16., 32., 64.], [1., 3., 7., 20.], [.1, .2, .5, 2.]
+    a, b = S.power_law(x, y, e), S.power_law(kind(x), [scale * v for v in kind(y)], [scale * v for v in kind(e)])
+    assert math.isclose(a['slope'], b['slope'], rel_tol=1e-6) and math.isclose(a['error'], b['error'], rel_tol=1e-6)
+    assert np.allclose(a['local'], b['local'], rtol=1e-6)
+
+@pytest.mark.parametrize('x, y, e, words', [
+    ([8, 16], [1, -1], None, 'y has'), ([0, 16], [1, 2], None, 'x has'), ([8, 16], [1, math.nan], None, 'y has'),
+    ([8, 16], [1, 2], [0, 1], 'error has'), ([8, 16, 32], [1, 2], None, 'y has'), ([8, 8], [1, 2], None, 'two places'),
+    ([8], [1], None, 'two places'), ([8, 16], [1, 2], [.1, math.inf], 'error has'), ([], [], None, 'two places'),
+    ([[8, 16]], [[1, 2]], None, 'x has'), (['8', '16'], [1, 2], None, 'x: a list')])
+def test_power_law_refuses(x, y, e, words):
+    with pytest.raises(ValueError, match=words): S.power_law(x, y, e)
+
+def test_power_law_of_few_and_repeated_points():
+    assert S.power_law([1, 2], [3, 6])['error'] is None and math.isclose(S.power_law([1, 2], [3, 6])['slope'], 1)
+    twice = S.power_law([1, 1, 2, 2], [1, 1.1, 2, 2.1], [.1] * 4)
+    assert twice['local'] is None and twice['local_error'] is None and twice['error'] > 0
