@@ -11,7 +11,7 @@ from deepstruct import classifiers as C
 from deepstruct.core import generator
 from deepstruct.networks import parameter_groups
 from deepstruct.phase_collapse import classification as P
-from deepstruct.training import rate
+from deepstruct.training import rate, wrong
 
 def toy(n=60, side=8, classes=3, seed='toy'):
     x, y = torch.randn(n, 1, side, side, generator=generator(seed)), torch.arange(n) % classes
@@ -117,7 +117,7 @@ def test_labels_of_any_form(form):
     x, y = toy()
     a, b = (mlp(generator=generator('w')) for _ in range(2))
     C.train(a, (x, y), epochs=1, seed=0); C.train(b, (x, form(y)), epochs=1, seed=0)
-    assert same(a, b) and torch.equal(C.misclassified(a, x, form(y)), C.misclassified(a, x, y))
+    assert same(a, b) and torch.equal(wrong(a, (x, form(y))), wrong(a, (x, y)))
 
 @pytest.mark.parametrize('form', [lambda x: x.numpy(), lambda x: x.numpy().astype('>f4'), lambda x: x.double(),
                                   lambda x: x.mT.contiguous().mT, lambda x: x.tolist(),
@@ -128,14 +128,14 @@ def test_images_of_any_form(form):
     C.train(a, (x, y), epochs=1, seed=0); C.train(b, (form(x), y), epochs=1, seed=0)
     assert same(a, b)
 
-def test_misclassified_by_hand_leaves_the_network_alone():
+def test_errors_by_hand_leaves_the_network_alone():
     x, y = toy(64)
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(.5), nn.Flatten(), nn.Linear(144, 3))
     net[1].running_mean += 1
     want = copy.deepcopy(net).eval()(x).argmax(1) != y
     state, random = copy.deepcopy(net.state_dict()), torch.get_rng_state()
     net[2].eval()
-    for batch in (1, 7, 64, 500): assert torch.equal(C.misclassified(net, x, y, batch), want)
+    for batch in (1, 7, 64, 500): assert torch.equal(wrong(net, (x, y), batch), want)
     assert net.training and net[1].training and not net[2].training and torch.equal(random, torch.get_rng_state())
     assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
 
@@ -182,10 +182,10 @@ X, Y = toy()
     (lambda: C.train(BAD, (X, Y), method='adam'), "'adam'"), (lambda: C.train(BAD, (X, Y), seed='a'), 'seed'),
     (lambda: C.train(nn.Flatten(), (X, Y)), 'no weights'), (lambda: C.train(nn.Conv2d(1, 3, 3), (X, Y)), 'scores'),
     (lambda: C.train(BAD.requires_grad_(False), (X, Y)) or BAD, 'no weights'),
-    (lambda: C.misclassified(BAD, X[:0], Y[:0]), 'none'), (lambda: C.misclassified(BAD, X, Y[:9]), r'\(9,\)'),
-    (lambda: C.misclassified(BAD, X, [['a']] * 60), 'text'),
-    (lambda: C.misclassified(nn.Flatten(2), X, Y), 'scores'), (lambda: C.misclassified(BAD, X / 0, Y), 'NaN'),
-    (lambda: C.misclassified(BAD, X.byte(), Y), 'uint8'),
+    (lambda: wrong(BAD, (X[:0], Y[:0])), 'no image'), (lambda: wrong(BAD, (X, Y[:9])), r'\(9,\)'),
+    (lambda: wrong(BAD, (X, [['a']] * 60)), 'text'),
+    (lambda: wrong(nn.Flatten(2), (X, Y)), 'scores'), (lambda: wrong(BAD, (X / 0, Y)), 'NaN'),
+    (lambda: wrong(BAD, (X.byte(), Y)), 'uint8'),
     (lambda: C.translated(X, -1), '-1 pixels'), (lambda: P.classifier('transformer', {}), "'transformer'"),
     (lambda: C.trained(C.Job('mlp', mlp, {}, (X, Y[:9]))), '60 images and 9'),
     (lambda: P.paired(torch.ones(2, 5), torch.ones(2, 4)), r'\(2, 4\)'), (lambda: P.paired(torch.ones(5),

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 from zoo import CLASSES, ZOO
 
-from deepstruct.classifiers import misclassified, train
+from deepstruct.classifiers import train
 from deepstruct.core import generator
 from deepstruct.statistics import (ClassMoments, concentration, fisher, fisher_floor, layer_statistics, nc1, nc2, nc3,
                                    nearest_mean, separation)
+from deepstruct.training import wrong
 
 N = 60
 each = pytest.mark.parametrize('m', ZOO, ids=lambda m: m.name)
@@ -97,7 +98,7 @@ def test_labels_of_every_form(form):
     want = layer_statistics(net, ['layer1'], [(x, y)], CLASSES)['layer1'].moments()
     got = layer_statistics(net, ['layer1'], [(x, form(y))], CLASSES)['layer1'].moments()
     assert torch.equal(got.scatter, want.scatter)
-    assert torch.equal(misclassified(net, x, form(y)), misclassified(net, x, y))
+    assert torch.equal(wrong(net, (x, form(y))), wrong(net, (x, y)))
 
 @each
 def test_collapse_of_the_last_layer_by_hand(m):
@@ -118,7 +119,7 @@ def test_collapse_of_the_last_layer_by_hand(m):
     w = last.weight.detach().double()
     assert math.isclose(nc3(M, last.weight), float((w / w.norm() - v / v.norm()).square().sum()), rel_tol=1e-9)
     assert torch.equal(nearest_mean(M, h), (h[:, None] - mu).square().sum(2).argmin(1))
-    assert torch.equal(misclassified(net, m.images(N), y), scores.argmax(1) != y) and head
+    assert torch.equal(wrong(net, (m.images(N), y)), scores.argmax(1) != y) and head
 
 @each
 def test_each_of_them_is_trained(m):

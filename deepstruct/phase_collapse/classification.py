@@ -11,10 +11,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..classifiers import Job, Recipe, all_trained, misclassified
+from ..classifiers import Job, Recipe, all_trained
 from ..networks import LearnedScattering, ResNet, linear, unit
 from .frames import FrameNetwork, keep_parseval
 from .networks import Projection, SeparationNetwork, keep_networks
+from ..training import error
 
 # %% ../../nbs/phase_collapse/04_classification.ipynb #48afbf20
 class ScatteringHead(nn.Module):
@@ -78,6 +79,6 @@ def search(jobs:dict, # {name: Job}, where each starts
         options = [(k, variant(best[k], name, v)) for k in jobs for name, values in asked(r, k).items() for v in values]
         new = {(k, described(j)): j for k, j in options if described(j) not in tried[k]}
         for (k, s), net in all_trained(new, threads).items():
-            tried[k][s] = float(misclassified(net, *valid).double().mean())
+            tried[k][s] = error(net, valid)
             if k not in score or tried[k][s] < score[k]: best[k], score[k] = new[k, s], tried[k][s]
     return best, tried
