@@ -267,7 +267,8 @@ def wrong(net:nn.Module, # images -> (B, C) scores
                 what = f'{tuple(scores.shape)} scores' if torch.is_tensor(scores) else f'a {type(scores).__name__}'
                 raise ValueError(f'the network gives {what} for {len(x)} images; expected (batch, classes), none NaN')
             y = check_labels(y, scores.shape[1]).to(scores.device)[:, None]
-            best = scores.argmax(1, True) if top == 1 else scores.topk(min(whole(top, 'top'), scores.shape[1]), 1).indices
+            k = min(whole(top, 'top'), scores.shape[1])
+            best = scores.argmax(1, True) if k == 1 else scores.topk(k, 1).indices
             out.append((best != y).all(1).cpu())
     if not sum(map(len, out)): raise ValueError('data gave no image; expected (images, labels), or batches of them')
     return torch.cat(out)
