@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from zoo import CLASSES, ZOO
 
-from deepstruct.classifiers import train
+from deepstruct.classifiers import neural_collapse, train
 from deepstruct.core import generator
 from deepstruct.statistics import (ClassMoments, concentration, fisher, fisher_floor, layer_statistics, nc1, nc2, nc3,
                                    nearest_mean, separation)
@@ -103,8 +103,7 @@ def test_labels_of_every_form(form):
 @each
 def test_collapse_of_the_last_layer_by_hand(m):
     net = m.net()
-    head = [k for k, s in m.streams.items() if s is None][-1]
-    last = [c for c in net.modules() if isinstance(c, nn.Linear) and c.out_features == CLASSES][-1]
+    head, last = [(k, c) for k, c in net.named_modules() if isinstance(c, nn.Linear) and c.out_features == CLASSES][-1]
     caught = []
     hook = last.register_forward_pre_hook(lambda c, a: caught.append(a[0].detach().clone()))
     with torch.no_grad(): scores = net(m.images(N))
@@ -119,7 +118,14 @@ def test_collapse_of_the_last_layer_by_hand(m):
     w = last.weight.detach().double()
     assert math.isclose(nc3(M, last.weight), float((w / w.norm() - v / v.norm()).square().sum()), rel_tol=1e-9)
     assert torch.equal(nearest_mean(M, h), (h[:, None] - mu).square().sum(2).argmin(1))
-    assert torch.equal(wrong(net, (m.images(N), y)), scores.argmax(1) != y) and head
+    assert torch.equal(wrong(net, (m.images(N), y)), scores.argmax(1) != y)
+    net.train()
+    got = neural_collapse(net, (m.images(N), y), batch=17)
+    near = float((nearest_mean(M, h) != scores.argmax(1)).double().mean())
+    error = float((scores.argmax(1) != y).double().mean())
+    want = dict(error=error, nc1=nc1(M), **nc2(M), nc3=nc3(M, last.weight), nc4=near)
+    assert list(got) == list(want) and all(math.isclose(got[k], v, rel_tol=1e-3) for k, v in want.items())
+    assert got == neural_collapse(net, (m.images(N), y[:, None].numpy()), head, 17) and net.training
 
 @each
 def test_each_of_them_is_trained(m):
@@ -131,6 +137,24 @@ def test_each_of_them_is_trained(m):
     with torch.no_grad(): assert loss() < before
     again = train(m.net(), (x.double().numpy(), y.numpy()), **how) # seeds, of dropout too
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values()))
+
+def test_a_simplex_has_collapsed():
+    y = torch.arange(40) % 4
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 4, bias=False))
+    with torch.no_grad(): net[1].weight.copy_(torch.eye(4) - .25)
+    got = neural_collapse(net, (nn.functional.one_hot(y, 4).float().view(-1, 1, 2, 2), y))
+    assert all(abs(v) < 1e-6 for v in got.values())
+
+def test_a_last_layer_that_is_not_found():
+    x, y = torch.randn(40, 8, generator=generator('x')), torch.arange(40) % 2
+    ends = nn.Sequential(nn.Linear(8, 4), nn.ReLU(inplace=True), nn.Linear(4, 2), nn.LogSoftmax(1))
+    with pytest.raises(ValueError, match='expected `layer`'): neural_collapse(ends, (x, y))
+    assert neural_collapse(ends, (x, y), '2')['nc1'] > 0
+    for layer in ('3', '9'):
+        with pytest.raises(ValueError, match=f"'{layer}' is"): neural_collapse(ends, (x, y), layer)
+    with pytest.raises(ValueError, match='no sample'): neural_collapse(ends, (x, 0 * y), '2')
+    with pytest.raises(ValueError, match='from 0 to 2'): neural_collapse(ends, (x, y * 2), '2')
+    with pytest.raises(ValueError, match='same mean|the same'): neural_collapse(ends, (0 * x, y), '2')
 
 # ---- what is not supported says so
 class Odd(nn.Module):
