@@ -108,6 +108,25 @@ def test_kinds_of_the_chapter_keep_what_they_must(kind, sizes, cache):
     first = next(p for p in net.parameters() if p.ndim == 4) if kind == 'resnet' else None
     assert first is None or first.is_contiguous(memory_format=torch.channels_last)
 
+@pytest.mark.parametrize('kind,sizes,shape', [
+    ('scattering', dict(side=16, blocks=[4, 4]), (1, 16, 16)), ('resnet', dict(width=4), (1, 16, 16)),
+    ('separation', dict(side=16, widths=(4, 4), angles=4, atoms=(8, 8)), (1, 16, 16)),
+    ('frames', dict(shape=(1, 14, 14), patch=7, atoms=64), (1, 14, 14)), ('head', dict(channels=9, side=4), (9, 4, 4))])
+def test_everything_stands_on_the_device_of_the_network(kind, sizes, shape):
+    job = P.classifier(kind, sizes)
+    net, x = C.untrained(job).to('meta').train(), torch.rand(3, *shape, device='meta')
+    y = net(C.mirrored(C.translated(x, 2), None))
+    assert y.device.type == 'meta' and y.shape == (3, 10)
+    y.sum().backward()
+    if job.recipe.after and kind != 'head': job.recipe.after(net)
+    assert all(p.device.type == 'meta' for p in net.parameters())
+
+def test_what_is_kept_is_kept_after_each_step():
+    seen, net = [], mlp(generator=generator('w'))
+    def halve(n): seen.append(n); n[1].weight.data.mul_(.5)
+    C.train(net, toy(), epochs=2, batch=20, lr=1e-9, seed=0, after=halve)
+    assert seen == [net] * 6 and torch.allclose(net[1].weight, mlp(generator=generator('w'))[1].weight / 64)
+
 LABELS = [lambda y: y.int(), lambda y: y.numpy(), lambda y: y.tolist(), lambda y: y[:, None], lambda y: y.byte(),
           lambda y: F.one_hot(y), lambda y: F.one_hot(y).bool(), lambda y: y.numpy().astype('>i4'),
           lambda y: y.numpy()[:, None], lambda y: tuple(y.tolist()), lambda y: y.short()[:, None]]
