@@ -8,7 +8,6 @@ __all__ = ['fabric', 'fabric_at', 'rate', 'read_checkpoint', 'TrainingStopped', 
 
 # %% ../nbs/foundations/07_training.ipynb #25fc9573
 import copy, math, time, zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -123,18 +122,11 @@ class _Keeper:
         with torch.no_grad(): [m.copy_(q) for m, q in zip(self.averaged.means, self.good['average'])]
 
 # %% ../nbs/foundations/07_training.ipynb #754f5ef9
-@dataclass
 class _Run:
     "One training: what `fit` was asked for, and how far it is."
-    model: nn.Module
-    loss: object
-    steps: int
-    every: int
-    clip: float
-    valid: object
-    on: object
-    label: str
-    g: torch.Generator
+    def __init__(self, model, loss, steps, every, clip, valid, on, label, g):
+        self.model, self.loss, self.steps, self.every, self.clip = model, loss, steps, every, clip
+        self.valid, self.on, self.label, self.g = valid, on, label, g
 
     def begin(self, optimizer, lr, warmup, average, path, key, move):
         self.start, self.recent, self.lr = time.perf_counter(), [], lr
