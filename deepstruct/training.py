@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .core import (atomic, check_batch, check_labels, measuring, number, progress, seeded, warn_once,
-                             whole)
+from .core import (atomic, check_batch, check_labels, content, measuring, number, progress, seeded,
+                             stage_key, warn_once, whole)
 
 # %% ../nbs/foundations/07_training.ipynb #055b9783
 def fabric(accelerator:str='cpu', # or 'gpu', 'auto'
@@ -89,11 +89,9 @@ def belongs(model:nn.Module,
             words=None # that name it, where it has no stable content
            ) -> str: # 20 hex digits
     "What a checkpoint belongs to; inside a stage that is the stage. ValueError names what cannot be hashed."
-    from deepstruct.book.keys import digest
-    from deepstruct.core import stage_key
     try: return stage_key()
     except ValueError: kinds = [type(m) for m in model.modules()]
-    return digest([fit, kinds, what if words is None else words], 'what is trained on', known={id(model): 'the model'})
+    return content([fit, kinds, what if words is None else words], 'what is trained on', {id(model): 'the model'})
 
 def faulty_layers(model:nn.Module) -> list: # names
     """1 x 1 convolutions of stride 2 or more on fewer than 16 channels a group:
