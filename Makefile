@@ -24,12 +24,15 @@ reproduce: .venv ## run every notebook, or TARGET, and print the ledger of claim
 	@set -f; TARGET=$$(printf '%s' "$$TARGET" | sed 's/ *, */,/g'); IFS=,; \
 	$(BIN)/deepstruct reproduce --preset "$$PRESET" --jobs "$$JOBS" -- $$TARGET
 
-test: test-notebooks ## library notebooks as tests, every notebook at smoke, pytest
-	$(BIN)/python -m pytest -q tests
+test: test-notebooks ## library notebooks as tests, the papers' pages at smoke, pytest
+	$(PYTEST)
+
+# Two at a time, with a thread each where the environment says nothing else.
+PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 test-notebooks: .venv
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --skip_file_re '^(paper_|[_.])'
-	$(BIN)/deepstruct reproduce --preset smoke --jobs 2
+	$(BIN)/deepstruct reproduce --preset smoke --jobs 2 $(notdir $(wildcard nbs/*/paper_*.ipynb))
 
 bench: .venv ## time the scattering transform against kymatio, on one core
 	$(BIN)/python tests/bench_scattering.py

@@ -43,9 +43,9 @@ setup(
     long_description_content_type='text/markdown',
     classifiers=['Programming Language :: Python :: 3', 'Intended Audience :: Science/Research'],
     python_requires=f">={cfg['min_python']}",
-    packages=find_packages(include=['deepstruct*']),
+    packages=find_packages(include=['deepstruct*']), package_data={'deepstruct': ['py.typed']},
     install_requires=shlex.split(cfg['requirements']),
-    extras_require={k: shlex.split(cfg[f'{k}_requirements']) for k in ('dev', 'fid')},
+    extras_require={k: shlex.split(cfg[f'{k}_requirements']) for k in ('dev', 'fid', 'files')},
     entry_points={'console_scripts': cfg['console_scripts'].split('\n'), 'nbdev': ['deepstruct=deepstruct._modidx:d']},
     cmdclass={'build_py': WithData, 'sdist': WithSources}, zip_safe=False,
 )

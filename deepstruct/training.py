@@ -8,14 +8,13 @@ __all__ = ['fabric', 'fabric_at', 'rate', 'read_checkpoint', 'TrainingStopped', 
 
 # %% ../nbs/foundations/07_training.ipynb #25fc9573
 import copy, math, time, zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from .core import (atomic, check_batch, check_labels, measuring, number, progress, seeded, warn_once,
-                             whole)
+from .core import (atomic, check_batch, check_labels, content, measuring, number, progress, seeded,
+                             stage_key, warn_once, whole)
 
 # %% ../nbs/foundations/07_training.ipynb #055b9783
 def fabric(accelerator:str='cpu', # or 'gpu', 'auto'
@@ -90,11 +89,9 @@ def belongs(model:nn.Module,
             words=None # that name it, where it has no stable content
            ) -> str: # 20 hex digits
     "What a checkpoint belongs to; inside a stage that is the stage. ValueError names what cannot be hashed."
-    from deepstruct.book.keys import digest
-    from deepstruct.core import stage_key
     try: return stage_key()
     except ValueError: kinds = [type(m) for m in model.modules()]
-    return digest([fit, kinds, what if words is None else words], 'what is trained on', known={id(model): 'the model'})
+    return content([fit, kinds, what if words is None else words], 'what is trained on', {id(model): 'the model'})
 
 def faulty_layers(model:nn.Module) -> list: # names
     """1 x 1 convolutions of stride 2 or more on fewer than 16 channels a group:
@@ -123,18 +120,11 @@ class _Keeper:
         with torch.no_grad(): [m.copy_(q) for m, q in zip(self.averaged.means, self.good['average'])]
 
 # %% ../nbs/foundations/07_training.ipynb #754f5ef9
-@dataclass
 class _Run:
     "One training: what `fit` was asked for, and how far it is."
-    model: nn.Module
-    loss: object
-    steps: int
-    every: int
-    clip: float
-    valid: object
-    on: object
-    label: str
-    g: torch.Generator
+    def __init__(self, model, loss, steps, every, clip, valid, on, label, g):
+        self.model, self.loss, self.steps, self.every, self.clip = model, loss, steps, every, clip
+        self.valid, self.on, self.label, self.g = valid, on, label, g
 
     def begin(self, optimizer, lr, warmup, average, path, key, move):
         self.start, self.recent, self.lr = time.perf_counter(), [], lr

@@ -39,13 +39,16 @@ class Hidden:
     def __call__(self, *a): return self.f(*a)
 
 
+Hidden.__module__ = 'os' # counts as installed: its state is no content
+
+
 def cell(source, name='__main__', **space):
     """What a cell of a notebook leaves; `ran()` in it counts."""
     file, runs = f'<ipython-input-{os.urandom(6).hex()}>', []
     linecache.cache[file] = len(source), None, source.splitlines(True), file
     probe = types.ModuleType('probe')
     probe.ran = Hidden(lambda *a: runs.append(a))
-    probe.__file__ = os.__file__ # counts as installed: its state is no content
+    probe.__file__ = os.__file__ # as installed too
     sys.modules['probe'] = probe
     space = {'__name__': name, '__package__': '', **space}
     exec(compile(f'{source}', file, 'exec'), space)

@@ -124,11 +124,10 @@ def test_arrays_are_compared_bit_for_bit(tmp_path):
     assert len(C.differences(then, run(tmp_path / 'lost', x=x))[0]) == 1
 
 
-def test_six_digits_of_the_older_engine_and_no_fewer():
+def test_numbers_are_compared_in_full():
     x = .1234567890123
-    assert C._same(.123457, x, True) and not C._same(.12346, x, True) and not C._same(x + 1e-13, x, True)
-    assert not C._same(.5, .5000001) and not C._same(.123457, x) # this engine keeps all digits
-    assert C._same('nan', 'nan') and C._same(float('nan'), float('nan')) and not C._same(None, 0.) and not C._same(1, 2)
+    assert not C._same(x + 1e-13, x) and not C._same(.123457, x) and not C._same(None, 0.) and not C._same(1, 2)
+    assert C._same('nan', 'nan') and C._same(float('nan'), float('nan')) and C._same(x, x)
 
 
 def test_what_differs_holds_back_itself_and_a_stage_its_page():

@@ -618,7 +618,7 @@ def test_scan(toy):
         L.scan()
     for text in ('', '{}', '{"cells": [{"cell_type": "code", "source": "if"}]}'):
         (toy / 'nbs/toy/paper_more.ipynb').write_text(text)
-        with pytest.raises(ValueError, match='paper_more.ipynb is no page'):
+        with pytest.raises(ValueError, match='paper_more.ipynb is no'):
             L.scan()
 
 

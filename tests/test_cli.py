@@ -13,7 +13,7 @@ from toy import project, write
 
 from deepstruct.book import ledger as L
 from deepstruct.book import runner as R
-from deepstruct.book.cli import main, select
+from deepstruct.book.cli import main
 
 CLAIM = set('id paper arxiv of place statement kind nature paper_value known tolerance tolerance_from '
             'tolerance_date protocol_date null got n seeds spread note verdict expected why needs preset seconds '
@@ -367,7 +367,7 @@ def test_claim_new_check(shelf, ask):
 @pytest.mark.parametrize('words, says', [
     (['nopage.x'], "no page 'nopage'; expected one of"), (['cslc.mixing'], 'exists'), (['cslc'], 'cslc.mixing'),
     (['cslc.a b'], 'no id'), (['../cslc.x'], 'no id'), (["cslc.x'"], 'no id'),
-    (['cslc.x', '--of', 'Fig. 55'], "'Fig. 5'"), (['cslc.x', '--of', 'nowhere:fig-1'], 'no place')])
+    (['cslc.x', '--of', 'Fig. 55'], 'near: fig-5'), (['cslc.x', '--of', 'nowhere:fig-1'], 'does not exist')])
 def test_claim_new_refuses(shelf, ask, words, says):
     before = {p: p.read_text() for p in shelf.rglob('*.toml')}
     told = ask('claim', 'new', *words)
@@ -534,10 +534,22 @@ def test_this_book_at_80_columns(ask):
 
 
 def test_select_keeps_lists_apart(shelf):
-    rows, places = select(['Fig. 5'], L.ledger(), L.places())
+    rows, places = L.select(['Fig. 5'], L.ledger(), L.places())
     assert {r['id'] for r in rows} == {'cslc.mixing', 'separation_concentration.concentrates_a_lot'}
     assert [(p['paper'], p['id']) for p in places] == [('cslc', 'fig-5'), ('separation_concentration', 'fig-5')]
-    assert select([], [1], [2]) == [[1], [2]]
+    assert L.select([], [1], [2]) == [[1], [2]]
+
+
+@pytest.mark.parametrize('target, found', [
+    ('2306.00181 Fig. 1', False), ('packets Fig. 1', False), ('log_concavity Fig. 1', False), ('Fig. 1', True),
+    ('2012.10424 Fig. 1', True), ('separation_concentration fig-1', True), ('2306.00181', True), ('packets', True)])
+def test_a_place_of_another_paper_is_not_the_pages_own(shelf, target, found):
+    """A row of packets, a page about cslc, that is of a figure of the third paper."""
+    path = shelf / 'nbs/log_concavity/paper_packets.toml'
+    path.write_text(path.read_text() + row('packets.far', 'separation_concentration:fig-1'))
+    try: rows, _ = L.select([target], L.ledger(), L.places())
+    except ValueError: rows = []
+    assert ('packets.far' in {r['id'] for r in rows}) is found
 
 
 def test_the_library_stands_without_nbdev(root):

@@ -321,6 +321,56 @@ BOTH = {
     'try around an import': 'try: from math import nosuch as h\nexcept ImportError:\n def h(x): return «1|2»\n'
                             'def stage(x): return h(x)',
     'a method bound to a table': 'T = {"a": «1|2»}\nget = T.get\ndef stage(x): return get("a")',
+    # what stands beside the content of a value
+    'slots of a list': 'class A(list): __slots__ = ("k",)\na = A()\na.k = «1|2»\ndef stage(x): return a.k',
+    'slots of a dict': 'class A(dict): __slots__ = ("k",)\na = A()\na.k = «1|2»\ndef stage(x): return a.k',
+    'slots of a string': 'class A(str):\n def __new__(c, k):\n  o = super().__new__(c)\n  o.k = k\n  return o\n'
+                         'a = A(«1|2»)\ndef stage(x): return a.k',
+    'an attribute of a tensor': 'import torch\nt = torch.zeros(1)\nt.k = «1|2»\ndef stage(x): return t.k',
+    'an attribute of a parameter': 'import torch\nt = torch.nn.Parameter(torch.zeros(1))\nt.k = «1|2»\n'
+                                   'def stage(x): return t.k',
+    'an attribute of an array of one\'s own': 'import numpy as np\nclass A(np.ndarray): pass\na = np.zeros(1).view(A)\n'
+                                              'a.k = «1|2»\ndef stage(x): return a.k',
+    'an attribute of a member of an enum': 'import enum\nclass E(enum.Enum):\n A = 1\nE.A.k = «1|2»\n'
+                                           'def stage(x): return E.A.k',
+    'an attribute of a path': 'import pathlib\nclass P(pathlib.PurePosixPath): pass\np = P("a")\np.k = «1|2»\n'
+                              'def stage(x): return p.k',
+    'a method of a path': 'import pathlib\nclass P(pathlib.PurePosixPath):\n def f(self): return «1|2»\n'
+                          'p = P("a")\ndef stage(x): return p.f()',
+    'an attribute of bytes': 'class D(bytearray): pass\nN = D(b"a")\nN.k = «1|2»\ndef stage(x): return N.k',
+    'an attribute of a partial': 'import functools\nf = functools.partial(max, 1)\nf.k = «1|2»\n'
+                                 'def stage(x): return f.k',
+    'an attribute of a memory': 'import functools\n@functools.lru_cache\ndef h(x): return 1\nh.k = «1|2»\n'
+                                'def stage(x): return h.k',
+    'an attribute of a function in a list': 'def h(x): return 1\nh.k = «1|2»\nT = [h]\ndef stage(x): return T[0].k',
+    'an attribute of a function by its name': 'def h(x): return 1\nh.k = «1|2»\ndef stage(x): return getattr(h, "k")',
+    'an attribute of an attribute of a function': 'def h(x): return 1\ndef g(x): return 2\nh.k = g\ng.z = «1|2»\n'
+                                                  'def stage(x): return h.k.z',
+    'an attribute of what is decorated': 'import functools\ndef deco(f):\n @functools.wraps(f)\n'
+                                         ' def g(x): return f(x)\n return g\n@deco\ndef h(x): return x\n'
+                                         'h.k = «1|2»\ndef stage(x): return h.k',
+    'the metadata of a field': 'import dataclasses\n@dataclasses.dataclass\nclass A:\n'
+                               ' k: int = dataclasses.field(default=1, metadata={"unit": «1|2»})\n'
+                               'def stage(x): return dataclasses.fields(A)[0].metadata["unit"]',
+    'the hour of a zone': 'import datetime\nclass Z(datetime.tzinfo):\n def utcoffset(self, d): return «1|2»\n'
+                          ' def __repr__(self): return "Z"\nN = datetime.datetime(2020, 1, 1, tzinfo=Z())\n'
+                          'def stage(x): return N',
+    # what a call does besides what it returns
+    'filled by a call that returns': 'def fill(t): t.append(«2|3»); return t\nN = []\nn = fill(N)\n'
+                                     'def stage(x): return N',
+    'filled by a call in a tuple': 'def fill(t): t.append(«2|3»); return t\nN = []\nn = 1, fill(N)\n'
+                                   'def stage(x): return N',
+    'filled by a condition': 'def fill(t): t.append(«2|3»); return t\nN = []\nif fill(N): M = 1\n'
+                             'def stage(x): return N',
+    'filled in a loop': 'def fill(t): t.append(1); return t\nN = []\nfor k in range(«2|3»): m = fill(N)\n'
+                        'def stage(x): return N',
+    'filled by an assertion': 'def fill(t): t.append(«2|3»); return t\nN = []\nassert fill(N)\ndef stage(x): return N',
+    'filled by another name': 'def fill(t): t.append(«2|3»); return t\nf = fill\nN = []\nn = [f(N), fill]\n'
+                              'def stage(x): return N',
+    'a global that a function sets': 'def f():\n global K\n K = «1|2»\nz = f()\ndef stage(x): return K',
+    'globals()[...] =': 'globals()["K"] = «1|2»\ndef stage(x): return K',
+    'vars()[...] =': 'vars()["K"] = «1|2»\ndef stage(x): return K',
+    'globals().update': 'globals().update(K=«1|2»)\ndef stage(x): return K',
 }
 # values that only a running page has
 LIVE = {
@@ -630,6 +680,54 @@ def test_a_constant_of_the_library_changed_by_a_page(monkeypatch):
     assert constants
 
 
+INSTEAD = {
+    'a partial': 'import functools\nfrom deepstruct.training import rate\nother = functools.partial(rate, «1|2»)',
+    'a partial of ones own': 'import functools\ndef f(k, *a): return k\nother = functools.partial(f, «1|2»)',
+    'an object': 'class A:\n def __init__(self, k): self.k = k\n def __call__(self, *a): return self.k\n'
+                 'other = A(«1|2»)',
+    'a lambda': 'other = lambda *a: «1|2»', 'a function of another library': 'from math import «sin|cos» as other',
+    'another function of this one': 'from deepstruct.training import «fit|rate» as other', 'a number': 'other = «1|2»',
+    'a function in a memory': 'import functools\n@functools.lru_cache\ndef other(*a): return «1|2»'}
+
+
+@pytest.mark.parametrize('name', INSTEAD)
+def test_what_a_page_puts_in_the_place_of_a_function(name, monkeypatch):
+    from deepstruct import training
+    source, seen = 'from deepstruct import training\ndef stage(x): return training.rate(x, 9, 1)', set()
+    seen.add(live(source))
+    others = [cell(reading(INSTEAD[name], i))['other'] for i in (0, 1)]
+    for other in others:
+        monkeypatch.setattr(training, 'rate', other)
+        seen.add(live(source))
+    assert len(seen) == 3 - (name == 'another function of this one') # of which one is itself
+
+
+def test_a_mock_in_the_place_of_a_function_is_refused(monkeypatch):
+    from unittest.mock import Mock
+    from deepstruct import training
+    monkeypatch.setattr(training, 'rate', Mock())
+    with pytest.raises(K.Unkeyed, match=r'deepstruct\.training\.rate is a .*Mock'):
+        live('from deepstruct import training\ndef stage(x): return training.rate(x, 9, 1)')
+
+
+@pytest.mark.parametrize('module, change', [
+    ('log_concavity.energies', lambda m, p: p.setitem(m.LAPLACIAN, (0, 0), 5.)),
+    ('log_concavity.energies', lambda m, p: p.setattr(m, 'AXES', ((1, 0), (0, 1)))),
+    ('log_concavity.score_matching', lambda m, p: p.setattr(m.ScalarDensity, 'points', 5)),
+    ('log_concavity.error_bounds', lambda m, p: p.setattr(m, 'STEPS', (.3, .1, .1, np.float64(.1)))),
+    ('networks', lambda m, p: p.setattr(m, 'RECTIFIERS', [*m.RECTIFIERS]))])
+def test_tables_and_numbers_of_classes_changed_by_a_page(module, change, monkeypatch):
+    m = __import__('importlib').import_module(f'deepstruct.{module}')
+    names = 'LAPLACIAN', 'AXES', 'ScalarDensity', 'STEPS', 'RECTIFIERS'
+    read = ', '.join(f'm.{n}' for n in names if hasattr(m, n))
+    source = f'import deepstruct.{module} as m\ndef stage(x): return {read}'
+    before = live(source)
+    change(m, monkeypatch)
+    assert live(source) != before
+    monkeypatch.undo()
+    assert live(source) == before
+
+
 def test_no_module_by_its_path_or_name_alone(tmp_path):
     """Code that runs under a name which no module has (runpy, a notebook's helper) counts by what it is."""
     old, new = (cell(f'def stage(x): return {k}', name='<run_path>')['stage'] for k in (1, 2))
@@ -667,6 +765,9 @@ REFUSED = {
     'in a partial': ('import functools\nN = functools.partial(max, iter([]))', 'N[1][0]', 'list_iterator'),
     'a vectorised function': ('import numpy as np\nN = np.vectorize(lambda x: x)', 'N', 'vectorize'),
     'a ufunc of one\'s own': ('import numpy as np\nN = np.frompyfunc(lambda x: x, 1, 1)', 'N', 'ufunc'),
+    'a memory view of a shape': ('import numpy as np\nN = memoryview(np.zeros((2, 3)))', 'N', 'memoryview'),
+    'a memory view of numbers': ('import numpy as np\nN = memoryview(np.zeros(2, "i4"))', 'N', 'memoryview'),
+    'a memory view with gaps': ('N = memoryview(b"abcd")[::2]', 'N', 'memoryview'),
     'eval': ('def N(x): return eval(x)', 'uses eval,', 'no key can follow'),
     'exec': ('def N(x): exec(x)', 'uses exec,', 'no key can follow'),
     'globals': ('def N(x): return globals()[x]', 'uses globals,', 'no key can follow'),

@@ -56,7 +56,7 @@ def papers(mini):
     page(mini, 'paper_more', "preset = 'smoke'", "claim('more.a', 1)",
          "figure('more.f', 'A', of='other:fig-2')", "claim('more.b', 1)",
          folder='toys', toml=COMPANION + row('more.a') + row('more.b', 'beyond'))
-    page(mini, 'paper_other', "preset = 'smoke'", folder='others', toml=OTHER)
+    page(mini, 'paper_other', "preset = 'smoke'", folder='others', toml=OTHER + row('other.x', 'beyond'))
     page(mini, '00_plain', '1 + 1')
     return mini
 
@@ -96,14 +96,15 @@ def test_figures_claims_and_places(papers, target, wanted):
 
 
 @pytest.mark.parametrize('target, says', [
-    ('2601.00001 Fig. 99', ['no place', 'Fig. 1', 'Fig. 4']), ('toy thm 2', ['no place', 'Theorem 2.1']),
-    ('toy Table 3', ['no place', 'near: ']), ('toy Zebra', ['no place', 'near: Fig. 1']),
+    ('2601.00001 Fig. 99', ['nothing is called', '2601.00001 Fig. 1', 'Fig. 4']),
+    ('toy thm 2', ['near: ', 'toy thm-2-1']), ('toy Zebra', ['near: toy']),
+    ('toy Table 3', ['nothing is called', 'near: ']),
     ('2601.00001 Fig. 2', ['toy Fig. 2 is answered by no', 'needs data or a GPU', 'ImageNet']),
     ('toy Fig. 4 right', ['not attempted', 'no row answers it yet']),
     ('Theorem 2.1', ['toy Theorem 2.1', 'not attempted']), ('Fig. 2', ['other, toy', "'other Fig. 2'"]),
     ('Fig. 99', ['nothing is called', "'cslc Fig. 5'"]), ('toy.aa', ['near: toy.a']),
     ('2601.00003', ['near: ', '2601.00001']), ('2601.00003 Fig. 1', ['nothing is called']),
-    ('', ['nothing']), (' : ', ['nothing'])])
+    ('', ['nothing']), (' : ', ['nothing']), ('other beyond', ['no page makes other.x'])])
 def test_targets_that_nothing_answers(papers, target, says):
     with pytest.raises(ValueError) as e: chosen(target)
     assert '\n' not in str(e.value) and all(s in str(e.value) for s in says), str(e.value)
@@ -121,6 +122,34 @@ def test_a_target_runs_its_page_from_the_top(mini, ids, log):
          toml=T.HEAD.replace('"toy"', '"m"') + row('m.a') + row('m.b'))
     done, = R.run(ids, 'smoke')
     assert done['status'] == 'ran' and (mini / 'log').read_text() == log and done['claims'] == (ids or ['m.a', 'm.b'])
+
+
+def test_a_page_whose_data_have_changed_is_not_fresh(mini):
+    """Read in a cell, in a stage, by numpy; a folder's names; a file that was looked for."""
+    names = 'a.txt', 'b.txt', 'c.txt', 'many/d.txt', 'e.txt'
+    for name in names[:4]:
+        (mini / name).parent.mkdir(exist_ok=True)
+        (mini / name).write_text('0.01')
+    page(mini, 'paper_toy', "preset = 'laptop'\nseed = 0", "import os\nimport numpy as np\n"
+         "from deepstruct.core import cached, reads\nfrom deepstruct.book.claims import claim, start\n"
+         "start('toy', 'nbs/toys/paper_toy.ipynb', preset=preset)\nroot = os.environ['DEEPSTRUCT_ROOT']",
+         "@cached\ndef f(): return open(root + '/b.txt').read()",
+         "x = float(open(root + '/a.txt').read()), f(), np.loadtxt(root + '/c.txt'), os.listdir(root + '/many')\n"
+         "reads(root + '/e.txt')", "claim('toy.a', lambda v: v, x[0], null=5.)", folder='toys',
+         toml=T.HEAD + row('toy.a'))
+    for again in range(2): # from nothing, and where the stage is kept
+        done, = R.run(['toy'], 'smoke', out=mini / f'out{again}')
+        assert done['status'] == 'ran', done['error']
+        fresh = lambda: R.is_fresh(done['page'], mini / f'out{again}', 'smoke')
+        assert fresh()
+        for name in names:
+            path, new = mini / name, mini / 'many/new'
+            before = path.read_bytes() if path.exists() else None
+            (new if 'many' in name else path).write_text('0.02')
+            assert not fresh(), name
+            if before is None: path.unlink()
+            else: path.write_bytes(before); new.unlink(missing_ok=True)
+            assert fresh(), name
 
 
 # What counts as run; the kernel is played by a function
@@ -439,14 +468,14 @@ def test_an_out_folder_that_cannot_be_written(mini, tmp_path):
 
 
 def test_a_full_disk_fails_the_page_and_the_others_go_on(papers, played, monkeypatch):
-    real = R._json
+    real = R.L.write_json
     def full(path, value):
         if 'paper_more' in path.name:
-            with R.atomic(path) as tmp:
+            with R.L.atomic(path) as tmp:
                 tmp.write_text('{"half')
                 raise OSError(28, 'No space left on device')
         real(path, value)
-    monkeypatch.setattr(R, '_json', full)
+    monkeypatch.setattr(R.L, 'write_json', full)
     done = R.run(['toys'], 'smoke')
     assert [d['status'] for d in done] == ['failed', 'ran']
     assert f'No space left on device: {papers / "out/smoke"}' in done[0]['error']

@@ -74,7 +74,7 @@ def test_nothing_runs_that_is_not_in_the_key(name, tmp_path, monkeypatch):
             return key
     monkeypatch.setattr(K, 'Digest', Told)
     space, above, imports = {'__name__': '__main__'}, set(), {}
-    for i, source in enumerate(K.code_cells(page)):
+    for i, source in K.code_cells(page).items():
         source = source.replace("preset = 'laptop'", "preset = 'smoke'")
         file = f'<{name} {i}>'
         linecache.cache[file] = len(source), None, source.splitlines(True), file

@@ -34,6 +34,19 @@ def _seconds(): # since the last figure, claim or start, and what stages from th
     before, _run.clock = _run.clock, time.perf_counter()
     return round(_run.clock - before + spent(), 2)
 
+def _listen(): # -> what files the page reads from now on, in its stages and beside them
+    from deepstruct import core
+    core._RUNNING[:] = [r for r in core._RUNNING if r is not getattr(_run, 'files', None)]
+    core._RUNNING.append(dict(read={}, wrote={}, told=set()))
+    return core._RUNNING[-1]
+
+def _files_read(): # {path: state}, without settings, fonts and code
+    from deepstruct import core
+    try: found = {str(core._place(s)): state for s, state in core._files(_run.files).items()}
+    except ValueError: return {'changed while it was read': ''}
+    apart = r'^/(usr|etc)/|matplotlib|fontconfig|/\.(config|ipython)/|^' + re.escape(str(Path(core.__file__).parent))
+    return {p: s for p, s in found.items() if not re.search(apart, p)}
+
 def _record(kind, id, **what):
     gpu = getattr(sys.modules.get('torch'), 'cuda', None)
     told = {k: getattr(_run, k) for k in ('paper', 'notebook', 'preset', 'seed', 'versions')}
@@ -41,6 +54,7 @@ def _record(kind, id, **what):
     told['device'] = gpu.get_device_name() if gpu and gpu.is_available() else 'cpu'
     with atomic(_run.out / f'{kind}s' / f'{id}.json') as tmp:
         tmp.write_text(json.dumps(dict(id=id, **what, **told), indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    L.write_json(_run.out / 'files' / f'{_run.paper}.json', _files_read())
 
 def start(paper:str, notebook:str, # the page's name, such as 'cslc', and its path from the root
           preset:str='laptop', seed:int=0,
@@ -55,7 +69,7 @@ def start(paper:str, notebook:str, # the page's name, such as 'cslc', and its pa
     versions = {p: metadata.version(p).split('+')[0] for p in ('torch', 'numpy', 'scipy', 'matplotlib', 'PyWavelets')}
     _run = SimpleNamespace(paper=paper, notebook=notebook, preset=preset, seed=seed, out=Path(out or out_dir(preset)),
                            book=book, about=book.main(paper), parameters=plain(parameters) or {}, data=files,
-                           keys=L.page_keys(path) if path.exists() else {}, clock=0.,
+                           keys=L.page_keys(path) if path.exists() else {}, clock=0., files=_listen(),
                            versions={'python': sys.version.split()[0], **versions})
     _seconds()
     if at := os.environ.get('DEEPSTRUCT_TRACE'):

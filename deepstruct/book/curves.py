@@ -6,8 +6,10 @@
 __all__ = ['GREY', 'CERTAINTY', 'TEXTS', 'faults', 'place_id', 'load', 'series', 'label', 'draw']
 
 # %% ../../nbs/book/04_curves.ipynb #c0a10004
-import difflib, json, math, re
+import difflib, json, math
 from functools import lru_cache
+
+from .ledger import place_key
 
 # %% ../../nbs/book/04_curves.ipynb #c0a10006
 GREY = '.55' # of what a paper shows
@@ -33,8 +35,7 @@ def faults(record:dict) -> list: # of one record, one line each
 
 # %% ../../nbs/book/04_curves.ipynb #c0a1000a
 def place_id(place:str) -> str: # 'Fig. 4 left' and 'fig-4-left' are the same place
-    words = re.sub(r'[^a-z0-9]+', '-', place.lower()).strip('-')
-    return re.sub(r'\b(tab|thm|prop|def)[a-z]*(?=-\d)', r'\1', words.replace('theorem', 'thm').replace('figure', 'fig'))
+    return '-'.join(place_key(place))
 
 @lru_cache
 def load(arxiv:str) -> list: # of records

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'normal', 'Reads', 'Reach', 'reached', 'reach', 'summed', 'Unkeyed', 'Digest', 'digest', 'key',
-           'plain_python', 'code_cells', 'called', 'page_keys']
+           'plain_python', 'code_cells', 'called', 'page_keys', 'page_nodes']
 
 # %% ../../nbs/book/00_keys.ipynb #7efbdfe6
 import ast, builtins, dataclasses, datetime, decimal, enum, fractions, functools, hashlib, importlib, inspect, json
@@ -158,26 +158,43 @@ def _acts(stmt): # does it call a function for what that does?
     return any(isinstance(n, ast.Expr) and isinstance(n.value, ast.Call) and isinstance(n.value.func, ast.Name)
                and not _says(n) for n in ast.walk(stmt))
 
+def _moves(stmt, changes, names): # does a function change what it is given, or what stands outside it?
+    given = {n.arg for n in ast.walk(stmt) if isinstance(n, ast.arg)}
+    return changes & (given | {*names}) or any(isinstance(n, ast.Global) for n in ast.walk(stmt))
+
+def _literals(stmt): # {name: {attribute, or '' of what is no class: value}} of what is written out
+    if isinstance(stmt, ast.ClassDef): # tables of a class may be filled while it is used
+        inside = {k: v[''] for s in stmt.body for k, v in _literals(s).items() if '' in v}
+        return {stmt.name: {k: v for k, v in inside.items() if not isinstance(v, (dict, list, set))}}
+    if not isinstance(stmt, ast.Assign) or not all(isinstance(t, ast.Name) for t in stmt.targets): return {}
+    try: return {t.id: {'': ast.literal_eval(stmt.value)} for t in stmt.targets}
+    except (ValueError, TypeError): return {}
+
 @functools.lru_cache(None)
-def _taken_apart(source:str) -> dict: # of a module: units, names {name: [unit]}, effects [unit], imports, literals
+def _taken_apart(source:str) -> dict: # of a module: units, names {name: [unit]}, effects, imports, literals, defs
     "SyntaxError for what is no Python."
-    units, names, effects, imports, changed, literals = [], defaultdict(list), [], {}, {}, {}
+    units, names, effects, imports, changed, literals, moving = [], defaultdict(list), [], {}, {}, {}, set()
     for stmt in (s for s in ast.parse(source).body if not _idle(s)):
         reads, (raised, caught) = Reads(stmt), _errors(stmt)
         defined, before = hasattr(stmt, 'name'), {c[0]: len(names[c[0]]) for c in reads.chains if c[0] in names}
         if not defined: imports = _merged(imports, reads.imports)
         if isinstance(stmt, (ast.Import, ast.ImportFrom)): continue
         own, changes = _bound([stmt]), set(_changes(stmt))
-        if isinstance(getattr(stmt, 'value', None), ast.Constant): literals |= {k: stmt.value.value for k in own}
+        literals |= _literals(stmt)
         own |= set(_decorating(stmt, changed)) & set(names) if defined else changes
         if defined: changed[stmt.name] = changes
+        if isinstance(stmt, _FUNCTIONS) and _moves(stmt, changes, names): moving.add(stmt.name)
         for name in own: names[name].append(len(units))
-        if not defined and (not own or own & set(imports) or _acts(stmt)): effects.append(len(units))
+        far = not own or own & {*imports, 'globals', 'locals', 'vars'} or moving & {c[0] for c in reads.chains}
+        if not defined and (far or _acts(stmt)): effects.append(len(units))
         units.append(dict(hash=_hash(normal(stmt)), chains=sorted(reads.chains), imports=dict(reads.imports),
                           raised=raised, caught=caught, before=before))
     for u in units: # where a name is bound again, it matters whether before or after it is read
         u['hash'] += str(sorted((k, n) for k, n in u.pop('before').items() if len(names[k]) > 1))
-    return dict(units=units, names=dict(names), effects=effects, imports=imports, literals=literals)
+    used = {k for k in names if len(names[k]) > 1} | set().union(*changed.values()) # changed by the module itself
+    literals = {k: v for k, v in literals.items() if v and k not in used}
+    return dict(units=units, names=dict(names), effects=effects, imports=imports,
+                literals=literals, defs={*changed})
 
 # %% ../../nbs/book/00_keys.ipynb #b57fdcc4
 PACKAGE = 'deepstruct'
@@ -318,7 +335,7 @@ class Digest:
         names, a = {f'{k.__module__.split(".")[0]}.{k.__name__}' for k in type(o).__mro__}, self.add_all
         if isinstance(o, enum.Enum): a('enum', [type(o), o.name, o._value_], at)
         elif type(o) in _PLAIN: self.put(type(o).__name__, repr(o))
-        elif isinstance(o, (PurePath, memoryview, bytearray)): self.put('of', type(o).__name__, o)
+        elif isinstance(o, (PurePath, bytearray)) or _is_bytes(o): self.put('of', type(o).__name__, o)
         elif isinstance(o, re.Pattern): a('pattern', [o.pattern, o.flags], at)
         elif isinstance(o, slice): a('slice', [o.start, o.stop, o.step], at)
         elif 'torch.Tensor' in names: a('tensor', [*_tensor(o, at), *_own_type(o)], at)
@@ -326,6 +343,7 @@ class Digest:
         elif 'numpy.generic' in names: a('scalar', [o.dtype.str, o.item() if o.dtype.hasobject else o.tobytes()], at)
         elif isinstance(o, (dict, list, tuple, set, frozenset, deque, types.MappingProxyType)): self.container(o, at)
         else: _thing(self, o, at)
+        if more := _beside(o, names): self.add(more, at)
         self.open.pop()
 
     def add_all(self, word, items, at):
@@ -335,7 +353,8 @@ class Digest:
     def container(self, o, at):
         self.put(type(o).__name__, len(o), getattr(o, 'maxlen', ''))
         plain = type(o).__module__ in ('builtins', 'collections', 'types')
-        if not plain: self.add_all('of', [type(o), getattr(o, '__dict__', 0)], at)
+        state = getattr(o, '__dict__', 0) if hasattr(o, '__dict__') or not _slots(o) else {}
+        if not plain: self.add_all('of', [type(o), _slots(o) | state if _slots(o) else state], at)
         if isinstance(o, (set, frozenset)): return self.put(*sorted(digest(x, at) for x in o))
         if getattr(o, 'default_factory', None): self.add(o.default_factory, f'{at}.default_factory')
         for k, x in o.items() if hasattr(o, 'items') else enumerate(o):
@@ -343,12 +362,16 @@ class Digest:
             self.add(x, f'{at}[{k!r}]')
 
     def patched(self, nodes): # what a page has put in the place of the project's code, into its classes and tables
-        for module, name in (n.split(':') for n in sorted(nodes)):
-            o, literals = vars(sys.modules.get(module, self)).get(name), reach().module(module)['literals']
+        for module, name in (n.split(':') for n in sorted(nodes) if n.split(':')[0] in sys.modules):
+            o, m = getattr(sys.modules[module], name, None), reach().module(module)
+            other = name in m['defs'] and (getattr(o, '__module__', ''), getattr(o, '__name__', '')) != (module, name)
             inside = o if isinstance(o, dict) else vars(o) if isinstance(o, type) else {}
+            at = f'{module}.{name}'
             for k, v in [('', o), *inside.items()]:
-                if _is_own(v): self.put(module, name, k); self.add(v, f'{module}.{name}.{k}')
-            if name in literals and type(o) in _PLAIN and o != literals[name]: self.add(o, f'{module}.{name}')
+                if _is_own(v) or other and v is o: self.put(module, name, k); self.add(v, f'{at}.{k}'.strip('.'))
+            for k, was in m['literals'].get(name, {}).items():
+                now = getattr(o, k, None) if k else o
+                if repr(now) != repr(was): self.add(now, f'{at}.{k}'.strip('.'))
 
     def hexdigest(self) -> str:
         "Of all that was added, with the project's code that it reached."
@@ -369,10 +392,29 @@ def digest(o, # data, functions, classes, objects
 
 # %% ../../nbs/book/00_keys.ipynb #fb2a07fa
 def _own_type(o): return [type(o)] if _origin(type(o).__module__) != 'outside' else []
+def _is_bytes(o): return isinstance(o, memoryview) and (o.format, o.ndim, o.contiguous) == ('B', 1, True)
+
+def _slots(o): # {name: value}
+    names = {k for c in type(o).__mro__ for k, v in vars(c).items() if isinstance(v, types.MemberDescriptorType)}
+    return {k: getattr(o, k) for k in sorted(names - {'__dict__'}) if hasattr(o, k)}
+
+def _beside(o, names): # what stands in attributes of something that counts by its content or its code
+    beside = _own_type(o) if isinstance(o, (PurePath, bytearray)) else [] # the others have said their type
+    if isinstance(o, (datetime.time, datetime.datetime)) and _own_type(o.tzinfo): beside.append(o.tzinfo)
+    known = type(o).__module__.startswith('numpy') or isinstance(o, types.FunctionType) and not _is_own(o)
+    kinds = enum.Enum, PurePath, bytearray, types.FunctionType, functools.partial, functools._lru_cache_wrapper
+    if isinstance(o, kinds) or names & {'torch.Tensor', 'numpy.ndarray'}:
+        more = {k: v for k, v in getattr(o, '__dict__', {}).items() if not k[0] == k[-1] == '_'}
+        more.pop('cache_parameters', None) # of lru_cache
+        beside += [more] * bool(more and not known and 'registry' not in more)
+    return beside
+
 def _is_own(v): # is it code of one's own?
+    if isinstance(v, functools.partial): return _is_own(v.func)
     f = inspect.unwrap(v) if callable(v) else getattr(v, '__func__', getattr(v, 'fget', None))
     module = f.__globals__.get('__name__') if isinstance(f, types.FunctionType) else getattr(f, '__module__', None)
-    return isinstance(f, (types.FunctionType, type)) and _origin(module or '') == 'own'
+    code = isinstance(f, (types.FunctionType, type)) and _origin(module or '') == 'own'
+    return code or callable(v) and bool(_own_type(v))
 
 def _has(o, k): return inspect.getattr_static(o, k, None) is not None # without asking a __getattr__
 
@@ -405,9 +447,10 @@ def _thing(d, o, at):
         return d.add_all('jit', [f, repr(sorted(o.targetoptions.items())), repr(fixed)], at)
     if bound or isinstance(o, (types.MethodDescriptorType, types.WrapperDescriptorType)) or callable(o) and _named(o):
         return _code(d, o, at)
-    _object(d, o, type(o), getattr(o, '__dict__', None) or {}, at)
+    _object(d, o, at)
 
-def _object(d, o, kind, state, at): # by its class and its state
+def _object(d, o, at): # by its class and its state
+    kind, state = type(o), getattr(o, '__dict__', None) or {}
     names = {f'{k.__module__.split(".")[0]}.{k.__name__}' for k in kind.__mro__}
     if names & {'numpy.dtype', 'torch.dtype', 'torch.device', 'torch.memory_format', 'torch.layout'}:
         return d.put(kind, repr(o))
@@ -421,9 +464,7 @@ def _object(d, o, kind, state, at): # by its class and its state
     if 'torch.Module' in names: # its hooks are numbered through the process
         state = {k: list(v.values()) if 'hooks' in k and isinstance(v, dict) else v for k, v in state.items()}
     memo = {k for k in state if isinstance(inspect.getattr_static(kind, k, 0), functools.cached_property)}
-    slots = {k for c in kind.__mro__ for k, v in vars(c).items() if isinstance(v, types.MemberDescriptorType)}
-    state = {k: v for k, v in state.items() if k not in memo}
-    d.add(state | {k: getattr(o, k) for k in sorted(slots - {'__dict__'}) if hasattr(o, k)}, at)
+    d.add({k: v for k, v in state.items() if k not in memo} | _slots(o), at)
 
 # %% ../../nbs/book/00_keys.ipynb #86a19375
 def _module(d, m, chains, at): # a module, of which these names are read
@@ -444,8 +485,6 @@ def _module(d, m, chains, at): # a module, of which these names are read
 
 def _read(d, v, chains, at): # a value of which these attributes are read
     if isinstance(v, types.ModuleType): return _module(d, v, chains, at)
-    if isinstance(v, types.FunctionType) and not _has(v, 'registry'): # what stands in attributes of a function
-        for k in sorted({c[0] for c in chains if c} & set(vars(v))): d.add(vars(v)[k], f'{at}.{k}')
     preset = not isinstance(v, type) and getattr(vars(type(v)).get('__dataclass_params__'), 'frozen', False)
     if not preset or not all(c and c[0] in v.__dataclass_fields__ for c in chains): return d.add(v, at)
     for k in sorted({c[0] for c in chains}): d.put('field', k); d.add(getattr(v, k), f'{at}.{k}') # only what is read
@@ -484,7 +523,8 @@ def _class(d, c, at): # of one's own: its bases, what it holds, its fields
     if fields: d.put(repr(c.__dataclass_params__))
     for k, f in fields.items():
         d.put(k, f._field_type, f.init, f.compare, f.hash, f.repr, f.kw_only)
-        d.add_all('field', [v for v in (f.default, f.default_factory) if v is not dataclasses.MISSING], f'{at}.{k}')
+        told = [v for v in (f.default, f.default_factory) if v is not dataclasses.MISSING]
+        d.add_all('field', told + [dict(f.metadata)] * bool(f.metadata), f'{at}.{k}')
     for k, v in sorted(vars(c).items()):
         made = fields and isinstance(v, types.FunctionType) and v.__code__.co_filename == '<string>' # by dataclass
         empty = type(v).__name__ in ('member_descriptor', 'getset_descriptor', '_tuplegetter')
@@ -583,11 +623,11 @@ def plain_python(source:str) -> str: # of a cell, without magics and shell lines
     try: return ast.parse(source) and source
     except SyntaxError: return re.sub(r'^\s*[%!].*$', '', source, flags=re.M)
 
-def code_cells(path) -> list: # of a notebook: sources
+def code_cells(path) -> dict: # of a notebook: {number among all cells: source}
     "In order; ValueError names a file that is no notebook."
     try: cells = json.loads(Path(path).read_text(encoding='utf-8'))['cells']
     except (ValueError, KeyError, TypeError) as e: raise ValueError(f'{path} is no notebook ({e})') from None
-    return [plain_python(''.join(c['source'])) for c in cells if c['cell_type'] == 'code']
+    return {k: plain_python(''.join(c['source'])) for k, c in enumerate(cells) if c['cell_type'] == 'code'}
 
 def called(tree) -> list: # [(word, id, call)] of claim('id', ...) and figure('id', ...) in a tree
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and n.args and isinstance(n.args[0], ast.Constant)]
@@ -601,23 +641,33 @@ def _cell(source): # hash, chains, imports, errors, ids
     reads = Reads(tree)
     return _hash(normal(tree)), reads.chains, reads.imports, _errors(tree), [i for _, i, _ in called(tree)]
 
+def _above(path, folder): # -> Reach, [(ids, marks, chains, imports, raised, caught)] of a page up to each cell
+    beside = [d / PACKAGE for d in Path(path).resolve().parents if (d / 'settings.ini').exists()]
+    code, out = reach(folder or next((d for d in beside if d.is_dir()), None)), []
+    marks, chains, imports, raised, caught = '', set(), {}, [], set()
+    for mark, reads, own, (texts, kinds), ids in map(_cell, code_cells(path).values()):
+        marks, chains, imports, caught = marks + mark, chains | reads, _merged(imports, own), caught | kinds
+        raised = raised + [('page', *t) for t in texts.items()]
+        out.append((ids, marks, chains, imports, raised, caught))
+    return code, out
+
+def _led(code, chains, imports): # -> targets, names outside
+    outside = set()
+    return {t for c in chains for t in code.leads('', c, imports, outside)}, outside
+
 def page_keys(path, # a notebook
               folder=None # of the package that it uses; default: the checkout's
              ) -> dict: # {figure or claim id: key, '': key of the whole page}
     "ValueError for a cell that is no Python."
-    beside = [d / PACKAGE for d in Path(path).resolve().parents if (d / 'settings.ini').exists()]
-    code, out = reach(folder or next((d for d in beside if d.is_dir()), None)), {}
-    marks, chains, imports, raised, caught = [], set(), {}, [], set()
-    for source in code_cells(path):
-        mark, reads, own, (texts, kinds), ids = _cell(source)
-        marks.append(mark)
-        chains, imports, caught = chains | reads, _merged(imports, own), caught | kinds
-        raised = raised + [('page', *t) for t in texts.items()]
-        for i in [*ids, ''] if ids else ['']: out[i] = (len(marks), chains, imports, raised, caught)
-    return {i: _page_key(code, marks[:n], *rest) for i, (n, *rest) in out.items()}
+    code, above = _above(path, folder)
+    last = {i: up for ids, *up in above for i in [*ids, '']}
+    return {i: _page_key(code, *up) for i, up in last.items()}
 
 def _page_key(code, marks, chains, imports, raised, caught):
-    outside = set()
-    targets = {t for c in chains for t in code.leads('', c, imports, outside)}
+    targets, outside = _led(code, chains, imports)
     nodes, more, texts, kinds = reached(code, targets)
-    return _hash(''.join(marks) + summed(nodes, outside | more, texts + raised, kinds | caught))
+    return _hash(marks + summed(nodes, outside | more, texts + raised, kinds | caught))
+
+def page_nodes(path) -> dict: # 'module:name' that the code of a page reaches, in the package beside it -> hash
+    code, above = _above(path, None)
+    return reached(code, _led(code, *above[-1][2:4])[0])[0] if above else {}

@@ -9,7 +9,7 @@ __all__ = ['At', 'README', 'NOTEBOOK', 'SITE', 'RESULTS', 'PARTS', 'plain', 'gri
 
 # %% ../../nbs/book/05_site.ipynb #509bbc9b
 import ast, html, json, os, re, shutil, zlib
-from collections import namedtuple
+from collections import defaultdict, namedtuple
 from pathlib import Path
 
 from . import ledger as L
@@ -38,15 +38,14 @@ def directives(source:str) -> dict: # word -> rest of the line
 
 def targets(book:list) -> dict: # word -> file of the site
     "Where each name of the library is written, names of two pages left out, and where each claim and figure is shown."
-    found, twice = {}, set()
-    for page, c in ((p, c) for p in book for c in json.loads(p.path.read_text(encoding='utf-8'))['cells']):
-        s, at = ''.join(c['source']), f'{page.key}.ipynb'
-        if c['cell_type'] != 'code' or not {'export', 'exports'} & set(directives(s)): continue
-        made = [n for n in ast.parse(L.plain_python(s)).body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
-        twice |= {n.name for n in made if n.name[0] == '_' or found.setdefault(n.name, at) != at}
+    from deepstruct._modidx import d
+    pages, found = {re.sub(r'\d+\w?_(?=[^/]*$)', '', p.key): f'{p.key}.ipynb' for p in book}, defaultdict(set)
+    for n, (at, _) in ((n.removeprefix(f'{m}.'), at) for m, syms in d['syms'].items() for n, at in syms.items()):
+        page = pages.get(at.split('.html')[0])
+        if page and re.fullmatch(r'[^\W_]\w*', n): found[n].add(page)
     shown = {f['id']: _anchor(SITE.gallery, f['id']) for f in L.figures() if f['png']}
     shown |= {id: _anchor(SITE.ledger, id) for id in L.load().rows}
-    return {n: p for n, p in found.items() if n not in twice} | shown
+    return {n: min(p) for n, p in found.items() if len(p) == 1} | shown
 
 def linked(text:str, page, names:dict) -> str: # names: of `targets`
     "Backticked names as links to where they are explained; of the links those that the site can follow."
