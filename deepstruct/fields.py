@@ -279,10 +279,11 @@ def radial_spectrum(x:Tensor # (B, 1, n, n)
     x = _wide(check_fields(x, channels=1))
     if (n := x.shape[-1]) < 2: raise ValueError(f'x has side {n}; expected 2 or more')
     f = np.fft.fftfreq(n, 1 / n)
-    shell = torch.from_numpy(np.rint(np.hypot(f[:, None], f)).astype(np.int64)).flatten().to(x.device)
+    shell = np.rint(np.hypot(f[:, None], f)).astype(np.int64).ravel()
+    count, shell = (torch.from_numpy(v).to(x.device) for v in (np.bincount(shell), shell))
     power = torch.fft.fft2(x[:, 0], norm='ortho').abs().square().flatten(1)
-    total = power.new_zeros(len(x), int(shell.max()) + 1).index_add_(1, shell, power)
-    return torch.arange(1, n // 2 + 1, device=x.device), (total / torch.bincount(shell))[:, 1:n // 2 + 1]
+    total = power.new_zeros(len(x), len(count)).index_add_(1, shell, power)
+    return torch.arange(1, n // 2 + 1, device=x.device), (total / count)[:, 1:n // 2 + 1]
 
 def spectrum_error(x:Tensor, y:Tensor, # (B, 1, n, n) each
                    generator=None, # randomness of the bootstrap

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HUBBLE', 'Cosmology', 'transfer', 'linear_power', 'Lensing', 'deposit', 'potential', 'kick', 'linear_modes',
-           'displacements', 'initial', 'evolve', 'density_power', 'project', 'box_planes', 'plane_pool', 'Sample',
-           'convergence_maps', 'box_error', 'skewness']
+           'displacements', 'initial', 'evolve', 'density_power', 'project', 'box_planes', 'plane_pool',
+           'LensingSample', 'convergence_maps', 'box_error', 'skewness']
 
 # %% ../nbs/foundations/05_lensing.ipynb #5a1e0004
 import math, time
@@ -342,7 +342,7 @@ def plane_pool(model:Lensing,
 
 # %% ../nbs/foundations/05_lensing.ipynb #5a1e0037
 @dataclass
-class Sample:
+class LensingSample:
     "Simulated maps (particle mesh, Born approximation), and how they were made."
     fields: Tensor # (n, 1, pixels, pixels) float32: convergence
     pixel: float # its side in arcminutes; on the torus at the mean distance of the weights
@@ -368,7 +368,7 @@ def convergence_maps(model:Lensing,
                      generator:torch.Generator, # the only source of randomness, on the CPU; or an integer
                      pixels:int=64, # per side; on the torus a divisor of the mesh
                      opening:float|None=None # degrees of a light cone; None: parallel rays on the torus
-                    ) -> Sample:
+                    ) -> LensingSample:
     "Maps whose slabs are drawn from the boxes of a pool; ValueError when planes or field do not fit the model."
     (weights, chi, _), m, start = model.slabs, model.mesh, time.perf_counter()
     if not isinstance(planes, Tensor) or planes.shape[1:] != (len(chi), 3, m, m) or not len(planes):
@@ -397,7 +397,7 @@ def convergence_maps(model:Lensing,
             out[rows] += float(w) * (A[down[rows, i]] @ P @ A[across[rows, i]].mT)
     pixel = 60 / pixels * (opening or math.degrees(model.side / (weights @ chi / weights.sum())))
     noise = (weights**2 * (m * pixels / widths)**2).sum() / model.particles**3
-    return Sample(out[:, None], pixel, opening, boxes, float(noise / out.square().mean().clamp(min=1e-30)),
+    return LensingSample(out[:, None], pixel, opening, boxes, float(noise / out.square().mean().clamp(min=1e-30)),
                   time.perf_counter() - start)
 
 # %% ../nbs/foundations/05_lensing.ipynb #5a1e0043

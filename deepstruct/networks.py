@@ -8,10 +8,15 @@ __all__ = ['NONLINEARITIES', 'HALVES', 'PUBLISHED', 'RECTIFIERS', 'to_pairs', 't
            'parameter_table', 'Rectifier', 'Pointwise', 'ResNet', 'parameter_groups']
 
 # %% ../nbs/foundations/10_networks.ipynb #20382d18
+import json, os
+
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .core import atomic, seeded
 from .morlet import STEPS, step_taps
 
 # %% ../nbs/foundations/10_networks.ipynb #f4c4157b
@@ -93,14 +98,16 @@ class WaveletStep(nn.Module):
 
 # %% ../nbs/foundations/10_networks.ipynb #8ee4e3a0
 class _Modulus(torch.autograd.Function):
+    generate_vmap_rule = True
     @staticmethod
-    def forward(ctx, z, dim):
+    def forward(z, dim):
         a, b = z.unbind(dim)
         # one rounding less where the halves lie apart: recorded numbers hold either
-        r = (a * a).addcmul_(b, b).sqrt_() if dim == 0 else (a.square() + b.square()).sqrt_()
-        ctx.save_for_backward(z, r)
-        ctx.dim = dim
-        return r
+        return (a * a).addcmul(b, b).sqrt_() if dim == 0 else (a.square() + b.square()).sqrt_()
+    @staticmethod
+    def setup_context(ctx, inputs, r):
+        ctx.save_for_backward(inputs[0], r)
+        ctx.dim = inputs[1]
     @staticmethod
     def backward(ctx, g):
         z, r = ctx.saved_tensors
@@ -213,22 +220,27 @@ class StandardizedMix(nn.Module):
         return out - shift.to(out)[:, None]
 
 class _Unit(torch.autograd.Function):
+    generate_vmap_rule = True
     @staticmethod
-    def forward(ctx, x):
+    def forward(x):
         z = x.float() if x.dtype == torch.float16 else x # whose squares end at 65504
         s = z.square().sum(1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
-        n = s.clamp(min=1e-30).rsqrt_().masked_fill_(s <= 1e-30, 0).to(s.dtype if x.dtype == torch.float16 else x.dtype)
-        ctx.save_for_backward(y := (x * n).to(x.dtype), n)
-        return y
+        n = s.clamp(min=1e-30).rsqrt_().masked_fill_(s <= 1e-30, 0)
+        n = n if x.dtype == torch.float16 else n.to(x.dtype)
+        return (x * n).to(x.dtype), n
     @staticmethod
-    def backward(ctx, g):
+    def setup_context(ctx, inputs, output):
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*output)
+    @staticmethod
+    def backward(ctx, g, _):
         y, n = ctx.saved_tensors
         return ((g - y * (y * g).sum(1, keepdim=True)) * n).to(y.dtype)
 
 def unit(x:Tensor # (B, D, ...)
         ) -> Tensor:
     "$N$: divided by the norm over channels at each position; zeros (norms below 1e-15) become zeros, of gradient zero."
-    return _Unit.apply(x)
+    return _Unit.apply(x)[0]
 
 # %% ../nbs/foundations/10_networks.ipynb #c99f8e7c
 class ScatteringBlock(nn.Module):
@@ -259,16 +271,21 @@ def linear(features:int, classes:int, generator=None) -> nn.Linear:
     nn.init.uniform_(layer.weight, -features**-.5, features**-.5, generator=generator); nn.init.zeros_(layer.bias)
     return layer
 
+# %% ../nbs/foundations/10_networks.ipynb #c99f8e7d
 class LearnedScattering(nn.Module):
-    """Images (B, C, n, n) -> (B, classes); ValueError for other sides, integers, or more halvings than the side
-    has, unless odd ones are to be cropped."""
+    """Images (B, C, n, n) -> (B, classes), arXiv 2110.05283; ValueError for other sides, integers, or more halvings
+    than the side has, unless odd ones are to be cropped."""
     def __init__(self, channels:int=1, side:int=32, # C, n
                  blocks=(32, 64, 128), # complex channels of each octave; or (step, stride, channels)
                  classes:int=10, crop:bool=False, # a row and a column of odd sides
-                 generator=None, **how): # of `ScatteringBlock`: nonlinearity, skip, threshold, angles, full
+                 generator=None, seed=None, # of the first weights, either: an int, a Generator, or None, entropy
+                 **how): # of `ScatteringBlock`: nonlinearity, skip, threshold, angles, full
         super().__init__()
-        self.channels, self.side, self.crop = channels, side, crop
-        blocks = [b if isinstance(b, tuple) else ('octave', 2, b) for b in blocks]
+        if generator is not None and seed is not None: raise ValueError('generator and seed are given; expected one')
+        generator = seeded(generator if seed is None else seed)
+        self.seed, self.channels, self.side, self.crop = generator.initial_seed(), channels, side, crop
+        blocks = [tuple(b) if isinstance(b, (tuple, list)) else ('octave', 2, b) for b in blocks]
+        self.config = dict(channels=channels, side=side, blocks=blocks, classes=classes, crop=crop, **how)
         self.sides, self.blocks = [side], nn.ModuleList()
         for step, stride, out in blocks:
             n = self.sides[-1]
@@ -291,6 +308,24 @@ class LearnedScattering(nn.Module):
             x = block(x)
         return self.classifier(self.norm(x.float() if x.dtype == torch.bfloat16 else x).flatten(1))
 
+    def save(self, path) -> None:
+        "Weights and sizes, one safetensors file."
+        state = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
+        with atomic(path) as tmp: save_file(state, tmp, {'deepstruct.learned_scattering': json.dumps(self.config)})
+
+    @classmethod
+    def load(cls, path): # -> in evaluation mode, on the CPU
+        "What `save` wrote; ValueError for another file, or a folder, FileNotFoundError where there is none."
+        if not os.path.exists(path): raise FileNotFoundError(f'{path}: there is no such file')
+        try:
+            with safe_open(path, 'pt') as f: about, state = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}
+            net = cls(**json.loads(about['deepstruct.learned_scattering']), seed=0)
+            net.to(state['blocks.0.mix.weight'].dtype).load_state_dict(state)
+        except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, ValueError) as e:
+            raise ValueError(f'{path} is not a saved {cls.__name__} ({type(e).__name__}: {str(e)[:80]})') from None
+        return net.eval()
+
+# %% ../nbs/foundations/10_networks.ipynb #c99f8e7e
 HALVES = lambda *widths: [b for a, c in zip(widths[::2], widths[1::2]) for b in (('half', 1, a), ('second half', 2, c))]
 PUBLISHED = {
     'CIFAR-10': dict(channels=3, side=32, classes=10, angles=4, blocks=HALVES(64, 128, 256, 512, 512, 512, 512, 512)),

@@ -367,8 +367,9 @@ def layer_statistics(model:nn.Module, layers:Iterable, # names, as in model.name
     def see(k, module, y):
         if k in caught: raise ValueError(f'layer {k!r} is used more than once in a forward pass; expected one that is '
                                          'used once, such as the block around it')
+        y = _first(k, y)
         batch, axis = axes[k]
-        y = _first(k, y).movedim(batch, 0)
+        y = y.movedim(batch, 0)
         caught[k] = (reduce(y, axis) if reduce is averaged else reduce(y)).clone()
     device = next((p.device for p in model.parameters()), None)
     with measuring(model):

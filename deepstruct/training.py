@@ -8,14 +8,13 @@ __all__ = ['fabric', 'fabric_at', 'rate', 'read_checkpoint', 'TrainingStopped', 
 
 # %% ../nbs/foundations/07_training.ipynb #25fc9573
 import copy, math, time, zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from .core import (atomic, check_batch, check_labels, measuring, number, progress, seeded, warn_once,
-                             whole)
+from .core import (atomic, check_batch, check_labels, content, measuring, number, progress, seeded,
+                             stage_key, warn_once, whole)
 
 # %% ../nbs/foundations/07_training.ipynb #055b9783
 def fabric(accelerator:str='cpu', # or 'gpu', 'auto'
@@ -90,11 +89,9 @@ def belongs(model:nn.Module,
             words=None # that name it, where it has no stable content
            ) -> str: # 20 hex digits
     "What a checkpoint belongs to; inside a stage that is the stage. ValueError names what cannot be hashed."
-    from deepstruct.book.keys import digest
-    from deepstruct.core import stage_key
     try: return stage_key()
     except ValueError: kinds = [type(m) for m in model.modules()]
-    return digest([fit, kinds, what if words is None else words], 'what is trained on', known={id(model): 'the model'})
+    return content([fit, kinds, what if words is None else words], 'what is trained on', {id(model): 'the model'})
 
 def faulty_layers(model:nn.Module) -> list: # names
     """1 x 1 convolutions of stride 2 or more on fewer than 16 channels a group:
@@ -123,18 +120,11 @@ class _Keeper:
         with torch.no_grad(): [m.copy_(q) for m, q in zip(self.averaged.means, self.good['average'])]
 
 # %% ../nbs/foundations/07_training.ipynb #754f5ef9
-@dataclass
 class _Run:
     "One training: what `fit` was asked for, and how far it is."
-    model: nn.Module
-    loss: object
-    steps: int
-    every: int
-    clip: float
-    valid: object
-    on: object
-    label: str
-    g: torch.Generator
+    def __init__(self, model, loss, steps, every, clip, valid, on, label, g):
+        self.model, self.loss, self.steps, self.every, self.clip = model, loss, steps, every, clip
+        self.valid, self.on, self.label, self.g = valid, on, label, g
 
     def begin(self, optimizer, lr, warmup, average, path, key, move):
         self.start, self.recent, self.lr = time.perf_counter(), [], lr
@@ -267,7 +257,8 @@ def wrong(net:nn.Module, # images -> (B, C) scores
                 what = f'{tuple(scores.shape)} scores' if torch.is_tensor(scores) else f'a {type(scores).__name__}'
                 raise ValueError(f'the network gives {what} for {len(x)} images; expected (batch, classes), none NaN')
             y = check_labels(y, scores.shape[1]).to(scores.device)[:, None]
-            best = scores.argmax(1, True) if top == 1 else scores.topk(whole(top, 'top'), 1).indices
+            k = min(whole(top, 'top'), scores.shape[1])
+            best = scores.argmax(1, True) if k == 1 else scores.topk(k, 1).indices
             out.append((best != y).all(1).cpu())
     if not sum(map(len, out)): raise ValueError('data gave no image; expected (images, labels), or batches of them')
     return torch.cat(out)

@@ -7,10 +7,10 @@ from PIL import Image
 from deepstruct.core import generator
 from deepstruct.networks import ResNet
 from deepstruct.phase_collapse.at_scale import (MEAN, SD, Padded, Pictures, centre_crop, crop_padded, crop_resized,
-                                                dropped, test_errors, train_published)
+                                                dropped, opened, top_errors, train_published)
 from deepstruct.training import fabric
 
-test_errors.__test__ = False
+
 
 
 def test_crops_come_from_the_image():
@@ -54,7 +54,7 @@ class Constant(torch.nn.Module):
 
 def test_errors_count_the_first_k():
     batches = [(torch.zeros(3, 1), torch.tensor([0, 1, 2])), (torch.zeros(1, 1), torch.tensor([3]))]
-    assert test_errors(Constant([.4, .3, .2, .1]), batches, fabric(), (1, 2, 3)) == {1: .75, 2: .5, 3: .25}
+    assert top_errors(Constant([.4, .3, .2, .1]), batches, fabric(), (1, 2, 3)) == {1: .75, 2: .5, 3: .25}
 
 
 def test_a_run_goes_on_where_it_was(tmp_path):
@@ -89,3 +89,88 @@ def test_pictures_in_folders(tmp_path):
     with pytest.raises(ValueError, match='cannot be read'): data[3]
     with pytest.raises(ValueError, match='two or more'): Pictures(tmp_path / 'cat')
     with pytest.raises(ValueError, match='no pictures of owl'): Pictures(tmp_path, classes=['cat', 'owl'])
+
+
+def task(): # images, labels
+    x, y = torch.rand(24, 3, 8, 8, generator=generator('run')), torch.arange(24) % 2
+    x[y == 1, 0] += 1
+    return x / 2, y
+
+
+def test_a_stopped_run_ends_as_one_that_was_not_and_leaves_the_random_state(tmp_path):
+    make = lambda: ResNet(3, width=4, classes=2, generator=generator('weights'))
+    data, how = (Padded(*task()), Padded(*task(), train=False)), dict(epochs=4, every=2, lr=.05, batch=8, workers=0)
+    whole, part, other = make(), make(), make()
+    random = torch.get_rng_state()
+    told = train_published(whole, *data, on=fabric(), top=(1, 5), **how)
+    assert torch.equal(random, torch.get_rng_state()) and told['errors'][0]['5'] == 0 # of two classes
+    calls = []
+    def stop(module, args): # in the third epoch of three batches
+        calls.extend([1] * module.training)
+        if len(calls) == 8: raise KeyboardInterrupt
+    other.register_forward_pre_hook(stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_published(other, *data, on=fabric(), checkpoint=tmp_path / 'run', **how)
+    assert torch.equal(random, torch.get_rng_state())
+    torch.manual_seed(7) # another state of the caller's
+    train_published(part, *data, on=fabric(), checkpoint=tmp_path / 'run', **how)
+    assert all(map(torch.equal, whole.state_dict().values(), part.state_dict().values()))
+
+
+def test_a_loss_that_is_not_finite():
+    x, y = task()
+    with pytest.raises(FloatingPointError, match='epoch 0'):
+        train_published(ResNet(3, width=4, classes=2), Padded(x, y), Padded(x, y), epochs=1, lr=1e30, batch=8,
+                        on=fabric(), workers=0)
+
+
+X, Y = task()
+@pytest.mark.parametrize('x,y,words', [
+    (255 * X, Y, 'from 0 to'), ((255 * X).byte(), Y, 'uint8'), (X - 1, Y, 'from -0.9'),
+    (X[:, :1], Y, r'\(24, 1, 8, 8\)'), (X[:0], Y[:0], 'some of'), (X[0], Y, r'\(3, 8, 8\)'),
+    (X / 0, Y, 'inf'), (X * float('nan'), Y, 'nan'),
+    (X, Y[:5], r'\(5,\)'), (X, ['a'] * 24, 'text'), (X, Y.float(), 'float32'), (X, -Y, 'from -1')])
+def test_images_in_memory_that_are_refused(x, y, words):
+    with pytest.raises(ValueError, match=words): Padded(x, y)
+
+
+@pytest.mark.parametrize('form', [lambda y: y.numpy(), lambda y: y.tolist(), lambda y: y[:, None], lambda y: y.int(),
+                                  lambda y: torch.nn.functional.one_hot(y)])
+def test_labels_in_memory(form): assert [Padded(X, form(Y), train=False)[i][1] for i in range(24)] == Y.tolist()
+
+
+def test_crops_of_oblong_images():
+    x = torch.arange(3 * 4 * 6.).view(3, 4, 6) + 1
+    for k in range(50): assert crop_padded(x, 2, generator('oblong', k)).shape == x.shape
+
+
+GRADIENT = np.tile(np.arange(0, 240, 6, dtype=np.uint8), (30, 1)) # (30, 40), brighter to the right
+
+def exif(turn): e = Image.Exif(); e[0x0112] = turn; return e
+
+@pytest.mark.parametrize('save', [
+    lambda p: Image.fromarray(GRADIENT).save(p / 'a.png'), lambda p: Image.fromarray(GRADIENT).convert('RGB').save(
+        p / 'a.png'), lambda p: Image.fromarray(GRADIENT).convert('RGBA').save(p / 'a.png'),
+    lambda p: Image.fromarray(GRADIENT).convert('P').save(p / 'a.png'),
+    lambda p: Image.fromarray(np.repeat(GRADIENT[..., None], 3, 2)).convert('CMYK').save(p / 'a.jpg', quality=100),
+    *(lambda p, turn=turn, how=how: Image.fromarray(GRADIENT).transpose(how).save(p / 'a.jpg', exif=exif(turn))
+      for turn, how in ((2, Image.Transpose.FLIP_LEFT_RIGHT), (3, Image.Transpose.ROTATE_180),
+                        (6, Image.Transpose.ROTATE_90), (8, Image.Transpose.ROTATE_270)))])
+def test_pictures_of_every_kind(save, tmp_path):
+    save(tmp_path)
+    im = np.asarray(opened(next(tmp_path.iterdir()))).astype(int)
+    assert im.shape == (30, 40, 3) and abs(im - GRADIENT[..., None]).max() < 8
+
+
+@pytest.mark.parametrize('save,words', [
+    (lambda p: Image.fromarray(GRADIENT.astype(np.uint16) * 257).save(p / 'a.png'), 'I;16'),
+    (lambda p: Image.fromarray(GRADIENT.astype(np.int32)).save(p / 'a.tif'), 'kind I'),
+    (lambda p: Image.fromarray(GRADIENT.astype(np.float32)).save(p / 'a.tif'), 'kind F'),
+    (lambda p: (im := Image.fromarray(GRADIENT)).save(p / 'a.tif', save_all=True, append_images=[im]), '2 pages'),
+    (lambda p: Image.merge('LA', [Image.fromarray(GRADIENT)] * 2).save(p / 'a.png'), 'transparent'),
+    (lambda p: (im := Image.fromarray(GRADIENT).convert('P')).save(p / 'a.png', transparency=im.getpixel((5, 5))),
+     'transparent'),
+    (lambda p: (p / 'a.png').write_bytes(b'none'), 'cannot be read')])
+def test_pictures_that_are_refused(save, words, tmp_path):
+    save(tmp_path)
+    with pytest.raises(ValueError, match=words): opened(next(tmp_path.iterdir()))

@@ -5,14 +5,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from lessons import lesson
 from scipy import integrate, linalg, stats
 from torch import nn
+from torch.nn.utils import prune
 from torch.nn import functional as nf
 
 from deepstruct.core import generator
-from deepstruct.phase_collapse import frames as M
+from deepstruct.phase_collapse import networks as N
 from deepstruct.statistics import ClassMoments, fisher, fisher_floor
 from deepstruct.training import fit
+
+M = lesson('phase_collapse/00_frames')
 
 f64 = torch.float64
 def normal(*shape, seed='x'): return torch.randn(*shape, generator=generator('frames', seed), dtype=f64)
@@ -313,12 +317,12 @@ def test_patches(shape, size, stride):
 def net(rho='soft', **kw):
     return M.FrameNetwork((2, 8, 8), 3, rho, patch=4, stride=2, atoms=40, generator=generator('net'), **kw)
 
-@pytest.mark.parametrize('rho', list(M.RECTIFIERS))
+@pytest.mark.parametrize('rho', list(M.RHOS))
 def test_network_is_the_formula(rho):
     n = net(rho).double()
     x = normal(3, 2, 8, 8)
     x[0, :, :4] = 0 # some patches are zero
-    lam, F, out, count = (M.RECTIFIERS[rho][0] / 40**.5, n.frame.weight.detach(), torch.zeros(3, 2, 8, 8, dtype=f64),
+    lam, F, out, count = (M.RHOS[rho][0] / 40**.5, n.frame.weight.detach(), torch.zeros(3, 2, 8, 8, dtype=f64),
                           torch.zeros(8, 8, dtype=f64))
     scalar = {'identity': lambda u: u, 'soft': lambda u: math.copysign(max(abs(u) - lam, 0), u),
               'relu': lambda u: max(u, 0), 'relu_bias': lambda u: max(u - lam, 0), 'absolute': abs}[rho]
@@ -355,9 +359,44 @@ def test_zero_images_and_gradients():
     n(x).sum().backward()
     assert (torch.isfinite(n.represent(x)).all() and torch.isfinite(x.grad).all()
             and all(torch.isfinite(p.grad).all() for p in n.parameters() if p.grad is not None))
-    assert torch.equal(M.unit_norm(torch.tensor([[0., 0.], [3., 4.]])), torch.tensor([[0., 0.], [.6, .8]]))
     bright = normal(2, 2, 8, 8).float()
     assert torch.allclose(net().represent(bright), net().represent(50 * bright), atol=1e-6) # of no brightness
+
+@pytest.mark.parametrize('image', [lambda x: 0 * x, lambda x: 0 * x + 1e-38, lambda x: 0 * x - 1e-45,
+                                   lambda x: x * 1e-25, lambda x: x * 1e18, lambda x: x * (torch.arange(8) < 3)])
+def test_gradients_of_patches_of_any_brightness(image):
+    n = net('soft')
+    x = image(normal(4, 2, 8, 8).float()).requires_grad_()
+    n(x).square().sum().backward()
+    assert torch.isfinite(n.represent(x)).all() and torch.isfinite(x.grad).all()
+    assert all(torch.isfinite(p.grad).all() for p in n.parameters())
+
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int64, torch.bool, torch.complex64])
+def test_images_of_other_types(dtype):
+    with pytest.raises(ValueError, match=str(dtype)): net()(torch.ones(1, 2, 8, 8).to(dtype))
+
+def test_oblong_images_in_double_precision():
+    n = M.FrameNetwork((1, 8, 12), patch=4, stride=4, atoms=20, generator=generator('oblong'))
+    x = normal(5, 1, 8, 12)
+    assert torch.allclose(n.double()(x).float(), n.float()(x.float()), atol=1e-5)
+    y = n.represent(x.float())
+    assert torch.allclose(y[:, :, :4, 8:], M.FrameNetwork.represent(n, x.float())[..., :4, 8:]) and y.shape == x.shape
+
+def weight_norm(m): return nn.utils.weight_norm(m)
+@pytest.mark.parametrize('wrap', [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm,
+                                  weight_norm, nn.utils.spectral_norm,
+                                  lambda m: prune.l1_unstructured(m, 'weight', .2)])
+@pytest.mark.parametrize('make', [lambda: M.Frame(4, 9, generator=generator('w')),
+                                  lambda: N.Projection(6, 3, generator('w'))])
+def test_a_weight_that_is_computed_is_not_written_to(wrap, make):
+    m = make()
+    wrap(m)
+    m.eval()
+    before = m.weight.detach().clone()
+    for keep in (M.keep_parseval, N.keep_networks):
+        if keep is M.keep_parseval and isinstance(m, N.Projection): continue
+        with pytest.raises(ValueError, match='computed from others'): keep(nn.Sequential(m))
+    assert torch.equal(m.weight, before)
 
 def test_training_by_fit_keeps_the_frame_and_learns():
     g = generator('task')
@@ -425,7 +464,7 @@ def test_the_global_stream_is_left_alone():
                                        (lambda: M.FrameNetwork(patch=13), 'tile'),
     (lambda: net()(torch.ones(1, 1, 8, 8)), 'images of shape'),
                                        (lambda: M.classification_loss(torch.ones(3, 1), torch.ones(2)), '3 images'),
-                                       (lambda: M.class_measures(lambda x: x, torch.ones(3, 5), torch.arange(3), 3),
+                                       (lambda: M.class_measures(lambda x: x, torch.rand(3, 5), torch.arange(3), 3),
                                         'samples')])
 def test_bad_input(call, says):
     with pytest.raises(ValueError, match=says): call()

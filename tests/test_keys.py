@@ -648,7 +648,7 @@ def test_the_librarys_numbers_and_tables_changed_by_a_page(monkeypatch):
     """A number of the library, a class put into its table, a function into another library."""
     from deepstruct import networks
     from deepstruct.phase_collapse import classification
-    source = 'from deepstruct.phase_collapse import classification as c\ndef stage(x): return c.build("mine", {}, 0)'
+    source = 'from deepstruct.phase_collapse import classification as c\ndef stage(x): return c.classifier("mine", {})'
     seen = {live(source)}
     for k in (1, 2):
         monkeypatch.setitem(classification.KINDS, 'mine', cell(f'class Mine:\n k = {k}')['Mine'])

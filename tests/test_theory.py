@@ -4,14 +4,17 @@ import math
 import numpy as np
 import pytest
 import torch
+from lessons import lesson
 from scipy.integrate import quad
 
 from deepstruct.core import generator
 from deepstruct.morlet import morlet
-from deepstruct.phase_collapse.theory import (bandwidth, centre, circularity, convolve, even_odd, frequencies, matched,
-                                              phase_error, relu_modulus, relu_modulus_range, rotations,
-                                              translate)
 
+T = lesson('phase_collapse/02_theory')
+bandwidth, centre, circularity, convolve, even_odd, frequencies = (
+    T.bandwidth, T.centre, T.circularity, T.convolve, T.even_odd, T.frequencies)
+matched, phase_error, relu_modulus, relu_modulus_range, rotations, translate = (
+    T.matched, T.phase_error, T.relu_modulus, T.relu_modulus_range, T.rotations, T.translate)
 PSI = morlet(32, 1.2, .4, 1.8, .6)
 
 
