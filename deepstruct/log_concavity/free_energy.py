@@ -47,7 +47,7 @@ def redraw(energy, # of side n, conditional
            trajectories:int, leapfrogs:int=4, generator=None, batch:int=512):
     """Fields with the low-passes of x and details that `trajectories` of HMC have moved towards the conditional of the
     energy. SamplingError when chains diverge."""
-    white = Whitening(mean_stencil(energy, x[:1000]), wavelet, energy.n, dtype=x.dtype)
+    white = Whitening(mean_stencil(energy, x[:1000]), wavelet, energy.n, like=x)
     step, out = first_step(wavelet, energy.n), []
     for part in x.split(batch):
         target = Conditional(energy, wavelet, wavelet.low(part), white)

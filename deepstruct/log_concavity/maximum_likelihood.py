@@ -59,7 +59,7 @@ def maximum_likelihood(family, # of energies, side n; theta is where it starts, 
                          'the same side and four steps or more')
     if wavelet is None: state, step = x, .7 * float(family.n)**-.5
     else:
-        white, low, step = (Whitening(mean_stencil(family, x[:1000]), wavelet, family.n, dtype=x.dtype),
+        white, low, step = (Whitening(mean_stencil(family, x[:1000]), wavelet, family.n, like=x),
                             wavelet.low(x), first_step(wavelet, family.n))
         state = white.inverse(wavelet.detail(x))
     data, path, history, begin = family.features(x).double(), [], [], state
