@@ -345,7 +345,8 @@ class LogConcaveModel(Sampled, Kept):
         for step in steps:
             most = o['polish_fields']
             if finest is not None: most = min(20_000, most * (first.shape[-1] // x.shape[-1])**2)
-            learned.append(self._level(x, step, x[:most], generator, potential))
+            try: learned.append(self._level(x, step, x[:most], generator, potential))
+            except ValueError as e: raise ValueError('; '.join([str(e), *said])) from e
             if finest is not None: learned[-1][2]['fields'] = len(x)
             x = next(fields)
         if x.std() < 1e-5 * scale:

@@ -69,7 +69,7 @@ def as_fields(fields, # (B, n, n) or (B, 1, n, n)
                          'fill them (which changes the statistics)')
     if len(x) < min_samples:
         raise ValueError(f'{len(x)} field(s); expected at least {min_samples}: cut larger maps into several')
-    if not x.std() > 1e-7 * x.abs().max():
+    if not x.std() > torch.finfo(x.dtype).eps * x.abs().max():
         raise ValueError(f'{name} is constant ({float(x.flatten()[0]):g}); expected values that vary')
     return x.contiguous()
 
@@ -145,10 +145,11 @@ def value_faults(x # (B, 1, n, n)
     said, size, pixels = [], x.numel(), x.shape[-1]**2
     s = x.flatten()[::size >> 17 | 1]
     v, count = torch.unique(s, return_counts=True)
-    p = count / len(s)
-    held, levels = v[(p > 2e-3) & (p > 30 * p.median())].tolist(), float(1 / p.square().sum())
+    p, beside = count / len(s), torch.nn.functional.pad(count.double(), (3, 3), value=torch.nan).unfold(0, 7, 1)
+    held = v[(p > 2e-3) & (count > 30 * beside[:, [0, 1, 2, 4, 5, 6]].nanmedian(1).values)].tolist()
     ends = [a for a in (float(x.max()), float(x.min())) if int((x == a).sum()) > 4] if len(v) > .5 * len(s) else []
-    if discrete := levels < 24 and not held:
+    levels, other = float(1 / p.square().sum()), len(s) - sum(int((s == a).sum()) for a in held)
+    if discrete := levels < 24 and len(v) < max(3, .1 * other):
         said.append(f'discrete values: {len(v)} different ones, {levels:.1f} in effect; they have no density, which '
                     'the model is one of')
     elif shared := held or ends:
@@ -182,8 +183,11 @@ def copies(x, # (B, 1, n, n)
     q = y * y
     s = q.mean(1)
     v = torch.stack([(q * q).mean(1) / s**2, (q * y).mean(1).abs() / s**1.5, (q * q * q).mean(1) / s**3], 1)
-    v = v[v[:, 0].argsort()]
-    return int((v.diff(dim=0).abs() < 1e-6 * v[1:].clamp_min(1)).all(1).sum())
+    order = v[:, 0].argsort()
+    near = (v[order].diff(dim=0).abs() < 1e-6 * v[order[1:]].clamp_min(1)).all(1).nonzero()[:, 0]
+    size = lambda i: (y[i].abs() / s[i, None]**.5).sort(1).values
+    same = lambda i: (size(order[i]) - size(order[i + 1])).abs().mean(1) < 1e-4
+    return sum(int(same(i).sum()) for i in near.split(1000))
 
 def phases(x, # (B, 1, n, n)
            most:int=64) -> torch.Tensor: # (B, K) complex of modulus 1
@@ -202,6 +206,8 @@ def resemblance(x # (B, 1, n, n)
     u = phases(x)
     (B, K), out = u.shape, dict(lag=0, cosine=0., tau=1., twins=0.)
     if K < 6: return out
+    u = u - u.mean(0)
+    u = u / (u.abs().square().mean(1, keepdim=True).sqrt() + 1e-30)
     pairs = K * torch.arange(B, B - B // 2, -1, device=x.device)
     c = torch.fft.ifft(torch.fft.fft(u, 2 * B, 0).abs().square().sum(1)).real[:B // 2] / pairs
     z = (c * (2 * pairs).sqrt()).abs()
@@ -233,10 +239,10 @@ def repetition(x, discrete:bool=False) -> tuple: # (B, 1, n, n); sentences, inde
 def _steps(y): # (B, n, n): square differences over one pixel and over two, along the axes
     return [((y.roll(k, -1) - y).square(), (y.roll(k, -2) - y).square()) for k in (1, 2)]
 
-def order_faults(x) -> list: # (B, 1, n, n); sentences
+def order_faults(x, steps=None) -> list: # (B, 1, n, n); `_steps` of it; sentences
     "Numbers per field whose law changes along the stack."
     y, B, said = x[:, 0], len(x), []
-    one, two = (sum(s).mean((1, 2)) + 1e-30 for s in _steps(y))
+    one, two = (sum(s).mean((1, 2)) + 1e-30 for s in steps or _steps(y))
     c = y - y.mean((1, 2), keepdim=True)
     v = c.square().mean((1, 2)) + 1e-30
     of = {'mean': y.mean((1, 2)), 'amplitude': one, 'ratio of scales': two / one,
@@ -259,22 +265,24 @@ def order_faults(x) -> list: # (B, 1, n, n); sentences
             said.append(f'the {name} of a field repeats along the stack, every {B / k:.3g} fields')
     return said
 
-def scale_faults(x) -> list: # (B, 1, n, n), n at least 4; sentences
-    "Fields that differ from one another more than their parts do."
-    y, n, said = x[(x.amax((1, 2, 3)) > x.amin((1, 2, 3))), 0], x.shape[-1], []
-    quarter = lambda d: d.unflatten(-1, (2, n // 2)).unflatten(-3, (2, n // 2)).mean((-1, -3)).flatten(1) + 1e-30
-    (h, v), two = map(lambda s: [quarter(d) for d in s], _steps(y))
+def scale_faults(x, steps=None) -> list: # (B, 1, n, n); `_steps` of it; sentences
+    "Fields that differ from one another more than their parts do. None on grids smaller than 4."
+    n, said, alive = x.shape[-1], [], x.amax((1, 2, 3)) > x.amin((1, 2, 3))
+    if n < 4: return said
+    quarter = lambda d: d.unflatten(-1, (2, n // 2)).unflatten(-3, (2, n // 2)).mean((-1, -3)).flatten(1)[alive] + 1e-30
+    (h, v), two = ([quarter(d) for d in s] for s in steps or _steps(x[:, 0]))
     for name, q in (('amplitude', (h + v).log() / 2), ('ratio of scales', (sum(two) / (h + v)).log() / 2),
                     ('orientation', (h / v).log() / 2)):
         within, s = float(q.var(1).mean()), q.mean(1)
         between, off = max(0., float(s.var()) - within / 4), (s - s.median()).abs()
         out = int((off > max(math.log(4), 8 * 1.48 * float(off.median()))).sum())
-        if between > 1.5 * within and between**.5 > .2:
+        if 0 < out < .05 * len(x):
+            said.append(f'{out} of {len(x)} fields have another {name} than the rest, by a factor of up to '
+                        f'{math.exp(float(off.max())):.3g}')
+        elif between > 1.5 * within and between**.5 > .1:
             said.append(f'fields of unlike {name}: by a factor of {math.exp(between**.5):.3g} from field to field, '
                         f'{math.exp(within**.5):.3g} within one; the model has one energy for all: other units, or '
                         'several kinds of fields?')
-        elif out: said.append(f'{out} of {len(x)} fields have another {name} than the rest, by a factor of up to '
-                              f'{math.exp(float(off.max())):.3g}')
     return said
 
 # %% ../../nbs/log_concavity/10_your_fields.ipynb #a1c0de11
@@ -319,12 +327,16 @@ def _unlike_places(f, worth, log_level): # (B, n, n); wave numbers and pixel of 
     return wave, divmod(j, n) if float(log_q.min()) < log_level else None
 
 # %% ../../nbs/log_concavity/10_your_fields.ipynb #a1c0de14
+def _some(x, sites): # fields at equal distances, an odd one, in all of the stack
+    k = -(-x.numel() // sites)
+    return x[::k | 1] if k > 1 else x
+
 def _mean_error(c): return float(c.double().mean()), float(c.double().std() / len(c)**.5)
 
 def handedness(x # (B, 1, n, n)
               ) -> dict: # (name, side) -> (value, standard error) of numbers that reflections change the sign of
     "Third and fourth order, at sides n, n/2 and n/4 down to 8."
-    x, out = x[::max(1, x.numel() >> 20)], {}
+    x, out = _some(x, 2**18), {}
     y = x[:, 0] - x.mean()
     while y.shape[-1] >= max(8, x.shape[-1] // 4):
         y, side = y / y.std(), y.shape[-1]
@@ -338,6 +350,8 @@ def handedness(x # (B, 1, n, n)
         h = D(l)
         J = unit(g[0] * h[1] - g[1] * h[0])
         of = {'horizontal asymmetry': a * dx / v**1.5, 'vertical asymmetry': b * dy / v**1.5,
+              'horizontal asymmetry, fourth order': (y.roll(-1, -1) + y) * a * dx / v**1.5,
+              'vertical asymmetry, fourth order': (y.roll(-1, -2) + y) * b * dy / v**1.5,
               'horizontal less vertical flatness': (a * a - b * b) / (3 * v**2),
               'handedness, third order': J * unit(L(l)),
               'handedness, fourth order': J * unit(g[0].square() + g[1].square())}
@@ -348,7 +362,7 @@ def handedness(x # (B, 1, n, n)
 def oddness(x # (B, 1, n, n)
            ) -> dict: # name -> (value, standard error) of numbers that the sign of x changes the sign of
     "Third moments of averages over blocks; the value weighted by the square gradient."
-    x, out = x[::max(1, x.numel() >> 21)], {}
+    x, out = _some(x, 2**19), {}
     y = x[:, 0] / x.square().mean().sqrt()
     g = (y.roll(-1, -1) - y.roll(1, -1)).square() + (y.roll(-1, -2) - y.roll(1, -2)).square()
     out['gradient'] = _mean_error((y * g).mean((1, 2)) / float(g.mean()))
@@ -414,16 +428,19 @@ def check(x, # (B, 1, n, n), as `as_fields` returns them
           tails:bool=True # are heavy ones a fault?
          ) -> tuple: # {name: (value, standard error)}, warnings
     "Tests whether these fields are what the model assumes. ValueError for values that no potential can be made for."
-    n, m, jump, tilt = x.shape[-1], moments(x), border_jump(x), anisotropy(x)
     said, discrete = value_faults(x)
     repeated, worth = repetition(x, discrete)
+    steps = _steps(x[:, 0])
+    said += repeated + [s for s in order_faults(x, steps) if not (repeated and 'repeats' in s)] + scale_faults(x, steps)
+    wide, x = _some(x, 2**20), _some(x, 2**19) # what is exact has seen all; the rest is cheap
+    m, jump, tilt = moments(x), border_jump(x), anisotropy(x)
     opened = _open(x, jump, worth)
-    said += repeated + order_faults(x) + (scale_faults(x) if n >= 4 else [])
     if opened:
         said.append(f'not periodic: jumps across the border over those inside are {_show(opened)}; use '
                     'periodic(fields), which takes off the smooth part that the jumps ask for')
-    said += place_faults(x, worth, not opened) + _symmetry_faults(x, m, tilt, even, isotropic, worth)
-    window = 3 * float(quantile_nodes(x, nodes, even).abs().max())
+    said += place_faults(wide, worth, not opened) + _symmetry_faults(x, m, tilt, even, isotropic, worth)
+    try: window = 3 * float(quantile_nodes(x, nodes, even).abs().max())
+    except ValueError as e: raise ValueError('; '.join([str(e), *said[:1]])) from None
     beyond = float((x.abs() > window).double().mean())
     if tails and (m['kurtosis'][0] > 10 or beyond):
         said.append(f'heavy tails: kurtosis {m["kurtosis"][0]:.1f}, {100 * beyond:.2g} % of the pixels beyond |x| = '
