@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..core import progress
+from ..core import progress, whole
 from .energies import Family
 from .hessians import detail_band, eigenvalues, enough, held_out_losses, width_sizes
 from .langevin import Whitening, mean_stencil
@@ -224,10 +224,9 @@ def diagnose(fields, # (B, n, n) or (B, 1, n, n), as `as_fields` takes them
             ) -> Diagnosis:
     """At which scales and with which projectors these fields look conditionally log-concave. ValueError for fields
     that cannot be modelled at all; what is doubtful is warned of, and the settings recommended obey the warnings."""
-    if not isinstance(widest, int) or widest < 1 or not wavelets or not halves:
-        raise ValueError(f'widest is {widest!r}, wavelets {wavelets!r}, halves {halves!r}; expected a whole number, at '
-                         'least 1, and one of each at least')
-    x = as_fields(fields).cpu()
+    if not wavelets or not halves:
+        raise ValueError(f'wavelets are {wavelets!r}, halves {halves!r}; expected one of each at least')
+    x, widest, nodes = as_fields(fields).cpu(), whole(widest, 'widest'), whole(nodes, 'nodes', 2)
     even, isotropic, checks, said = settle(x, even, isotropic, nodes)
     rows, n, B = [], x.shape[-1], len(x)
     x = x / x.std()
