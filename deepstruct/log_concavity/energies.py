@@ -377,9 +377,9 @@ class Sigmoids(nn.Module):
 
     def evaluate(self, t, order, theta=None):
         "As `Spline.evaluate`."
-        u = torch.sigmoid(-(t[..., None] - self.nodes.to(t.dtype)) / self.width)
+        u = torch.sigmoid(-(t[..., None] - self.nodes.to(t)) / self.width)
         out = (u, -u * (1 - u) / self.width, u * (1 - u) * (1 - 2 * u) / self.width**2)[order]
-        return out if theta is None else out @ theta.to(t.dtype)
+        return out if theta is None else out @ theta.to(t)
 
     total = Monomials.total
 
@@ -402,7 +402,7 @@ class ChannelPairs(Family):
 
     def features(self, x):
         "As `Family.features`."
-        return torch.cat([self.site.total(x, 0), torch.einsum('kij,bi,bj->bk', self.pairs.to(x.dtype), x.flatten(1),
+        return torch.cat([self.site.total(x, 0), torch.einsum('kij,bi,bj->bk', self.pairs.to(x), x.flatten(1),
                                                               x.flatten(1)) / 2], 1)
 
     def kernel(self):
@@ -411,16 +411,16 @@ class ChannelPairs(Family):
 
     def gradients(self, x):
         "As `Family.gradients`."
-        g = torch.einsum('kij,bj->bki', self.pairs.to(x.dtype), x.flatten(1)).reshape(len(x), -1, self.n, self.n)
+        g = torch.einsum('kij,bj->bki', self.pairs.to(x), x.flatten(1)).reshape(len(x), -1, self.n, self.n)
         return torch.cat([self.site.evaluate(x, 1)[:, 0].movedim(-1, 1), g], 1)
 
     def laplacians(self, x, wavelet):
         "As `Family.laplacians`."
         return torch.cat([self.site.total(x, 2, wavelet.projector_diag(self.n)),
-                          self.trace.to(x.dtype).expand(len(x), -1)], 1)
+                          self.trace.to(x).expand(len(x), -1)], 1)
 
     def _pairs(self, x):
-        return (x.flatten(1) @ torch.tensordot(self.split()[2], self.pairs, 1).to(x.dtype)).reshape(x.shape)
+        return (x.flatten(1) @ torch.tensordot(self.split()[2], self.pairs, 1).to(x)).reshape(x.shape)
 
     def energy(self, x):
         "As `Family.energy`."

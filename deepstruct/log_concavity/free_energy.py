@@ -36,8 +36,8 @@ def gradient_regression(family, # of energies, side n
     for f, part in enumerate(progress(parts, label)):
         for idx in part.split(batch):
             d = family.gradients(x[idx]).flatten(2)
-            H[f] += torch.einsum('bki,bli->kl', d, d).double()
-            b[f] += torch.einsum('bki,bi->k', d, g[idx].flatten(1)).double()
+            H[f] += torch.einsum('bki,bli->kl', d, d).double().cpu()
+            b[f] += torch.einsum('bki,bi->k', d, g[idx].flatten(1)).double().cpu()
         H[f] /= len(part); b[f] /= len(part)
     return NormalEquations(H, b, torch.tensor([len(p) for p in parts], dtype=torch.float64))
 

@@ -213,7 +213,7 @@ def run_chain(target, y, # target; (B, ...) where the chains start
 # %% ../../nbs/log_concavity/02_langevin.ipynb #9d9e6616
 def _given(u, c, u0, # the variable and the curvature of the training fields; the variable asked for
            even:bool, bins:int=32):
-    u, c, u0 = (a.detach().double().numpy() for a in (u.flatten(), c.flatten(), u0))
+    u, c, u0 = (a.detach().double().cpu().numpy() for a in (u.flatten(), c.flatten(), u0))
     if even: u, u0 = np.abs(u), np.abs(u0)
     parts = np.array_split(np.argsort(u), bins)
     return torch.from_numpy(np.interp(u0, [u[q].mean() for q in parts], [c[q].mean() for q in parts]))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['level_family', 'drop_idle', 'confine', 'polish', 'gaussian_start', 'Cascade', 'Sampled', 'Kept', 'by_sites',
-           'LogConcaveModel']
+           'learn_level', 'LogConcaveModel']
 
 # %% ../../nbs/log_concavity/03_model.ipynb #c98aeb31
 import json
@@ -288,6 +288,25 @@ def by_sites(blocks, # iterable of (B, 1, L, L) fields
             if room > 0: have.append(x[:room].contiguous())
     return [torch.cat(kept.pop(k)) for k in sorted(kept)]
 
+def learn_level(x, # (B, 1, n, n) fields x_{j-1}
+                step, # Octave or HalfOctave
+                polished, # of x: those that the polish is made on
+                o:dict, # options of LogConcaveModel
+                generator, potential=None # as in `fit`
+               ) -> tuple: # the Family, its mean stencil, a dict of what there is to say
+    "The conditional energy of one step of the cascade."
+    packets = isinstance(step, HalfOctave)
+    f = level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'], step)
+    if potential: f = potential(f, x)
+    eq = normal_equations(f, x, step, folds=10 if packets else 4, label=f'side {f.n}: score matching')
+    if packets: f, eq = drop_idle(f, eq, o['ridge'])
+    f.theta.copy_(eq.solve(ridge=o['ridge']))
+    lift = confine(f, x[:1000], step)
+    moments = polish(f, step, polished, o['polish_steps'], generator=generator) if o['polish_steps'] else []
+    return f, mean_stencil(f, x[:2000]), {'side': f.n, 'parameters': len(f), 'couplings': sum(
+        isinstance(s, Bands) for s in f.stencils), 'lift': lift, 'moments': moments}
+
+# %% ../../nbs/log_concavity/03_model.ipynb #c0de0308
 class LogConcaveModel(Sampled, Kept):
     """Product of conditional energies over the scales of an orthonormal wavelet. Source: Guth, Lempereur, Bruna,
     Mallat (2306.00181)."""
@@ -329,7 +348,7 @@ class LogConcaveModel(Sampled, Kept):
         for step in steps:
             most = o['polish_fields']
             if finest is not None: most = min(20_000, most * (first.shape[-1] // x.shape[-1])**2)
-            try: learned.append(self._level(x, step, x[:most], generator, potential))
+            try: learned.append(learn_level(x, step, x[:most], o, generator, potential))
             except ValueError as e: raise ValueError('; '.join([str(e), *said])) from e
             if finest is not None: learned[-1][2]['fields'] = len(x)
             x = next(fields)
@@ -351,15 +370,3 @@ class LogConcaveModel(Sampled, Kept):
         if not levels or len(levels[-1]) < 20:
             raise ValueError(f'{len(levels[-1]) if levels else 0} fields; expected at least 20')
         while levels: yield levels.pop(0)
-
-    def _level(self, x, step, some, generator, potential): # the family, its mean stencil, what there is to say
-        o, packets = self.options, isinstance(step, HalfOctave)
-        f = level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'], step)
-        if potential: f = potential(f, x)
-        eq = normal_equations(f, x, step, folds=10 if packets else 4, label=f'side {f.n}: score matching')
-        if packets: f, eq = drop_idle(f, eq, o['ridge'])
-        f.theta.copy_(eq.solve(ridge=o['ridge']))
-        lift = confine(f, x[:1000], step)
-        moments = polish(f, step, some, o['polish_steps'], generator=generator) if o['polish_steps'] else []
-        return f, mean_stencil(f, x[:2000]), {'side': f.n, 'parameters': len(f), 'couplings': sum(
-            isinstance(s, Bands) for s in f.stencils), 'lift': lift, 'moments': moments}

@@ -279,7 +279,7 @@ def scale_faults(x, steps=None) -> list: # (B, 1, n, n); `_steps` of it; sentenc
         if 0 < out < .05 * len(x):
             said.append(f'{out} of {len(x)} fields have another {name} than the rest, by a factor of up to '
                         f'{math.exp(float(off.max())):.3g}')
-        elif between > 1.5 * within and between**.5 > .1:
+        elif between > 2.5 * within and between**.5 > .1:
             said.append(f'fields of unlike {name}: by a factor of {math.exp(between**.5):.3g} from field to field, '
                         f'{math.exp(within**.5):.3g} within one; the model has one energy for all: other units, or '
                         'several kinds of fields?')
@@ -422,6 +422,7 @@ def _symmetry_faults(x, m, tilt, even, isotropic, worth): # sentences
                         'model loses this')
     return said
 
+# %% ../../nbs/log_concavity/10_your_fields.ipynb #a1c0de17
 def check(x, # (B, 1, n, n), as `as_fields` returns them
           even:bool=True, isotropic:bool=True, # what the model is to assume
           nodes:int=16, # of its potential
@@ -459,6 +460,7 @@ def settle(x, # (B, 1, n, n), as `as_fields` returns them
     if settled != (even is not False, isotropic is not False): checks, said = check(x, *settled, nodes, tails)
     return *settled, checks, said
 
+# %% ../../nbs/log_concavity/10_your_fields.ipynb #a1c0de18
 def free_mean(fields, # as `as_fields` takes them
               share:float=.05, # standard deviation of the means, over that of the fields
               generator=None) -> torch.Tensor: # (B, 1, n, n)
