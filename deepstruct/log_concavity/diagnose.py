@@ -198,6 +198,7 @@ def choose_projector(rows) -> tuple: # of dicts with `of`; wavelet, half
     return min(near, key=lambda k: (round(np.log2(min(1e30, max(r['condition'] for r in of[k]))) / 2), k[1],
                                     kinds.index(k)))
 
+# %% ../../nbs/log_concavity/12_diagnose.ipynb #d1a60007
 def _doubts(rows, mine, widest, B): # of all projectors, of the chosen one; sentences
     said, scarce = [], [r for r in rows if B < 2 * r['tried'] or B * r['details'] < 10 * r['tried']]
     if scarce:

@@ -150,6 +150,37 @@ def _uniform(shape, generator, dtype=torch.float32, device='cpu'): # in [0, 1), 
     return torch.rand(shape, generator=generator, dtype=dtype,
                       device=generator.device if generator else device).to(device)
 
+def _leapfrog(target, y, g, p, eps, steps): # the end of a trajectory: y, energy, gradient, momentum
+    for k in range(steps):
+        p = p - eps / 2 * g
+        y = y + eps * p
+        if k + 1 < steps: g = target.gradient(y)
+        else: E, g = target.energy_gradient(y)
+        p = p - eps / 2 * g
+    return y, E, g, p
+
+def _trajectory(target, y, g, E, eps, leapfrogs, generator): # the same after a proposal; its ratio, taken; divergent
+    p, wide = normal_like(y, generator), (-1,) + (1,) * (y.ndim - 1)
+    start = E + (p * p).flatten(1).sum(1) / 2
+    z, Ez, gz, p = _leapfrog(target, y, g, p, eps, leapfrogs)
+    change = start - Ez - (p * p).flatten(1).sum(1) / 2
+    bad = ~torch.isfinite(change)
+    ratio = torch.where(bad, torch.zeros_like(change), change.clamp(max=0).exp())
+    take = _uniform(len(y), generator, y.dtype, y.device) < ratio
+    pick = lambda a, b: torch.where(take.view(wide), a, b)
+    return pick(z, y), pick(gz, g), torch.where(take, Ez, E), ratio, take, int(bad.sum())
+
+def _refuse(accepted, kept, divergent, step, first): # accepted (B,) of kept proposals
+    chains = len(accepted)
+    if divergent > .01 * kept * chains: raise SamplingError(f'{divergent} of {kept * chains} proposals diverged: the '
+                                                            'energy is not confining or the step is too long')
+    if step < first / 25: raise SamplingError(f'the step fell from {first:g} to {step:.2g}: the energy is not '
+                                              'confining, or far worse conditioned than its mean')
+    still = int((accepted == 0).sum())
+    if kept >= 20 and still > max(1, .01 * chains):
+        raise SamplingError(f'{still} of {chains} chains accept no proposal in {kept} trajectories')
+
+# %% ../../nbs/log_concavity/02_langevin.ipynb #fdf6096f
 def run_chain(target, y, # target; (B, ...) where the chains start
               steps:int, # trajectories
               leapfrogs:int=4, # 1: MALA
@@ -172,41 +203,22 @@ def run_chain(target, y, # target; (B, ...) where the chains start
     E, g = target.energy_gradient(y)
     if not torch.isfinite(E).all():
         raise SamplingError(f'{int((~torch.isfinite(E)).sum())} chains start at an energy that is not finite')
-    accepted, divergent, series = torch.zeros(len(y)), 0, []
-    wide = (-1,) + (1,) * (y.ndim - 1)
+    accepted, divergent, series, wide = torch.zeros(len(y)), 0, [], (-1,) + (1,) * (y.ndim - 1)
     step, logs = torch.full((len(y),), step, dtype=y.dtype, device=y.device) if each else step, []
     for t in progress(range(steps), label) if label else range(steps):
         jitter = 1. if leapfrogs == 1 else .6 + .8 * float(_uniform((), generator))
-        eps, p, z, gz = (step.view(wide) if each else step) * jitter, normal_like(y, generator), y, g
-        start = E + (p * p).flatten(1).sum(1) / 2
-        for k in range(leapfrogs):
-            p = p - eps / 2 * gz
-            z = z + eps * p
-            if k + 1 < leapfrogs: gz = target.gradient(z)
-            else: Ez, gz = target.energy_gradient(z)
-            p = p - eps / 2 * gz
-        change = start - Ez - (p * p).flatten(1).sum(1) / 2
-        bad = ~torch.isfinite(change)
-        ratio = torch.where(bad, torch.zeros_like(change), change.clamp(max=0).exp())
-        take = _uniform(len(y), generator, y.dtype, y.device) < ratio
-        y, g, E = torch.where(take.view(wide), z, y), torch.where(take.view(wide), gz, g), torch.where(take, Ez, E)
-        if t < adapt:
-            rise = torch.exp(((ratio if each else ratio.mean()) - goal) / (1 + t / 10) ** .6)
-            step = step * (rise if each else float(rise))
-            if each and t >= adapt // 2: logs.append(step.log())
-            if each and t == adapt - 1: step = torch.stack(logs).mean(0).exp()
-        else:
-            accepted += take.cpu(); divergent += int(bad.sum())
+        eps = (step.view(wide) if each else step) * jitter
+        y, g, E, ratio, take, bad = _trajectory(target, y, g, E, eps, leapfrogs, generator)
+        if t >= adapt:
+            accepted += take.cpu(); divergent += bad
             if observe: series.append(observe(y, E))
-    kept = max(1, steps - adapt)
-    if divergent > .01 * kept * len(y): raise SamplingError(f'{divergent} of {kept * len(y)} proposals diverged: the '
-                                                            'energy is not confining or the step is too long')
-    step = float(step.log().mean().exp()) if each else step
-    if step < first / 25: raise SamplingError(f'the step fell from {first:g} to {step:.2g}: the energy is not '
-                                              'confining, or far worse conditioned than its mean')
-    still = int((accepted == 0).sum())
-    if kept >= 20 and still > max(1, .01 * len(y)):
-        raise SamplingError(f'{still} of {len(y)} chains accept no proposal in {kept} trajectories')
+            continue
+        rise = torch.exp(((ratio if each else ratio.mean()) - goal) / (1 + t / 10) ** .6)
+        step = step * (rise if each else float(rise))
+        if each and t >= adapt // 2: logs.append(step.log())
+        if each and t == adapt - 1: step = torch.stack(logs).mean(0).exp()
+    kept, step = max(1, steps - adapt), float(step.log().mean().exp()) if each else step
+    _refuse(accepted, kept, divergent, step, first)
     return y, Report(float(accepted.mean() / kept), step, steps * leapfrogs, divergent,
                      torch.stack(series, 1) if series else None, accepted / kept)
 
@@ -230,7 +242,7 @@ def local_diagonal(family, wavelet, x, # (B, 1, n, n) fields to average over
     if family.site: out = out + _given(u, family.site.evaluate(x, 2, site), u0,
                                        getattr(family.site, 'even', True)).flatten(1) @ (B**2).flatten(1).T
     for a in AXES if family.bond else ():
-        mean = lambda t: (t + shift(t, a)) / 2
+        mean = lambda t, a=a: (t + shift(t, a)) / 2
         out = (out + _given(mean(u), family.bond.evaluate(mean(x), 2, bond), mean(u0), family.bond.even).flatten(1)
                @ (mean(B)**2).flatten(1).T)
     return out.reshape(-1, *shape)

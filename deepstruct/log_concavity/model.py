@@ -339,7 +339,8 @@ class LogConcaveModel(Sampled, Kept):
             finest:int|None=None): # fields of the finest level; coarser ones as many sites
         """Learns all levels; returns self, with `history`, `seed`, and the `warnings` of `check`, which are given too.
         ValueError for bad fields, constant ones, or fewer than twenty."""
-        generator, o, fields = seeded(seed), self.options, self._source(x, finest)
+        generator, o = seeded(seed), self.options
+        fields = self._source(x, finest if finest is None else whole(finest, 'finest'))
         x = next(fields)
         o['even'], o['isotropic'], _, said = settle(x, *self.asked, o['nodes'], tails=potential is None)
         for s in said: warnings.warn(s, stacklevel=3)
