@@ -138,7 +138,7 @@ def test_a_phase_that_is_uniform_bounds_the_pattern():
     "Whatever the fields are: a few, with peaks, shifted at random."
     g, alarms = np.random.default_rng(0), 0
     for _ in range(200):
-        x = g.standard_t(2, (20, L, L)) * np.exp(g.standard_normal((20, 1, 1)))
+        x = g.standard_t(4, (20, L, L)) * np.exp(.3 * g.standard_normal((20, 1, 1)))
         x = np.stack([np.roll(f, g.integers(0, L, 2), (0, 1)) for f in x])
         alarms += bool(Y.place_faults(torch.from_numpy(x)[:, None], level=.03)) # eight bounds of 3 % in all
     assert alarms / 200 < 8 * .03
