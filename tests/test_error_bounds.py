@@ -59,11 +59,11 @@ def test_rows_are_the_step(step, d):
     else: assert torch.allclose(x @ G.T @ G, low.flatten(1), atol=1e-10)
 
 
-def test_gaussian_kl():
+def test_precision_kl():
     K, Q, s = pair(12)
-    assert np.isclose(E.gaussian_kl(K, Q, s), float(kl_divergence(normal(K, s), normal(Q))), rtol=1e-10)
-    assert np.isclose(E.gaussian_kl(Q, K), float(kl_divergence(normal(Q), normal(K))), rtol=1e-10)
-    assert abs(E.gaussian_kl(K, (1 + 1e-6) * K) / (12 * 1e-12 / 4) - 1) < 1e-4 # where determinants have no digits left
+    assert np.isclose(E.precision_kl(K, Q, s), float(kl_divergence(normal(K, s), normal(Q))), rtol=1e-10)
+    assert np.isclose(E.precision_kl(Q, K), float(kl_divergence(normal(Q), normal(K))), rtol=1e-10)
+    assert abs(E.precision_kl(K, (1 + 1e-6) * K) / (12 * 1e-12 / 4) - 1) < 1e-4 # where determinants have no digits left
 
 
 @pytest.mark.parametrize('name', CASCADES)
@@ -71,7 +71,7 @@ def test_chain_rule_and_each_term(name):
     K, Q, s = pair(64, name)
     levels = list(E.gaussian_levels(K, Q, CASCADES[name], s))
     terms = [E.conditional_gaussian_kl(k, q, G, B, m)
-             for k, q, m, G, B in levels[:-1]] + [E.gaussian_kl(*levels[-1][:3])]
+             for k, q, m, G, B in levels[:-1]] + [E.precision_kl(*levels[-1][:3])]
     assert abs(sum(terms) / float(kl_divergence(normal(K, s), normal(Q))) - 1) < 1e-10 and min(terms) > 0
     U = torch.eye(64, dtype=D)
     P, R = torch.linalg.inv(K), torch.linalg.inv(Q)
@@ -241,7 +241,7 @@ def test_cascade_and_its_bound(levels):
         p = torch.log_softmax((q + .2 * torch.randn(q.shape, generator=generator('p', seed), dtype=D)).flatten(),
                               0).reshape(q.shape)
         learning = math.sqrt(sum(E.kl_terms(p, q, levels)) / 2)
-        for t, (made, mean, sup) in enumerate(E.cascade(q, axes, 30, levels)):
+        for t, (made, mean, sup) in enumerate(E.sampled_laws(q, axes, 30, levels)):
             assert abs(float(made.exp().sum()) - 1) < 1e-12 and len(mean) == len(levels)
             assert (E.tv(made, q) <= sum(mean) + 1e-12 and E.tv(made, p) <= learning + sum(mean)
                     and all(m <= s + 1e-12 for m, s in zip(mean, sup)))
@@ -381,13 +381,13 @@ def test_three_errors():
 @pytest.mark.parametrize('bad, said', [
     (lambda: E.step_rows(Octave('haar'), 63), '63 values'),
     (lambda: E.step_rows(HalfOctave('haar', 2), 64), '64 values'),
-    (lambda: E.gaussian_kl(torch.eye(3, dtype=D), -torch.eye(3, dtype=D)), 'not positive definite'),
-    (lambda: E.gaussian_kl(torch.eye(3, dtype=D), torch.eye(4, dtype=D)), 'expected the same'),
-    (lambda: E.gaussian_kl(torch.ones(3, 2, dtype=D), torch.eye(3, dtype=D)), 'symmetric'),
+    (lambda: E.precision_kl(torch.eye(3, dtype=D), -torch.eye(3, dtype=D)), 'not positive definite'),
+    (lambda: E.precision_kl(torch.eye(3, dtype=D), torch.eye(4, dtype=D)), 'expected the same'),
+    (lambda: E.precision_kl(torch.ones(3, 2, dtype=D), torch.eye(3, dtype=D)), 'symmetric'),
     (lambda: E.holley_stroock((-1., 0., 1.), 2., 4), 'quartic'),
     (lambda: E.SmallLattice(8), '8 points'),
     (lambda: E.kl_terms(random_law('p'), random_law('q'), (1, 2)), 'levels'),
-    (lambda: next(E.cascade(random_law('q'), None, 1, (0, 4))), 'levels'),
+    (lambda: next(E.sampled_laws(random_law('q'), None, 1, (0, 4))), 'levels'),
     (lambda: E.mala_kernel(random_law('q'), 0, torch.linspace(-1, 1, 5, dtype=D), -1.), 'step'),
     (lambda: E.sandwich(NormalEquations(torch.eye(2, dtype=D)[None], torch.ones(1, 2, dtype=D),
                                         torch.ones(1, dtype=D))), 'one fold'),

@@ -4,7 +4,7 @@ import torch
 
 from deepstruct.core import generator
 from deepstruct.fields import Phi4
-from deepstruct.log_concavity.diagnose import detail_band, eigenvalues
+from deepstruct.log_concavity.hessians import detail_band, eigenvalues
 from deepstruct.log_concavity.energies import LAPLACIAN, Bands, Family, Spline, apply, neighbours, phi4_family, shells
 from deepstruct.log_concavity.langevin import Conditional, Whitening, local_diagonal, mean_stencil, run_chain
 from deepstruct.log_concavity.model import LogConcaveModel, drop_idle, gaussian_start

@@ -7,7 +7,7 @@ import torch
 from deepstruct.core import generator
 from deepstruct.fields import Phi4, autocorrelation_time
 from deepstruct.log_concavity.model import LogConcaveModel
-from deepstruct.log_concavity.scaling import direct_hmc, fit_by_sites, time_to_error
+from deepstruct.log_concavity.direct import direct_hmc, time_to_error
 
 
 @pytest.mark.parametrize('beta, leapfrogs', ((.5, 4), (.68, 12)))
@@ -42,8 +42,8 @@ def test_time_to_error_against_an_autoregressive_chain():
 
 def test_each_level_gets_as_many_sites():
     x = Phi4(.5, 8).simulate(1200, generator('sites'), chains=60).fields
-    model = fit_by_sites(LogConcaveModel('haar', polish_steps=0), x.split(200), 60)
-    assert [(r['side'], r['fields']) for r in model.log] == [(8, 60), (4, 240), (2, 960)]
+    model = LogConcaveModel('haar', polish_steps=0).fit(x.split(200), seed=0, finest=60)
+    assert [(r['side'], r['fields']) for r in model.history] == [(8, 60), (4, 240), (2, 960)]
     whole = LogConcaveModel('haar', polish_steps=0).fit(x)
     assert torch.allclose(model.density.theta, whole.density.theta, rtol=1e-6) # all values of the coarsest field
     y = model.sample(300, generator('y'))
@@ -54,7 +54,8 @@ def test_each_level_gets_as_many_sites():
     (lambda: time_to_error(-1., 1., 1.), 'positive'), (lambda: direct_hmc(.6, torch.ones(2, 1, 4, 4), 10, 0),
                                                        'leapfrogs'),
     (lambda: direct_hmc(.6, torch.full((2, 1, 4, 4), torch.nan), 10, 2),
-     'NaN'), (lambda: fit_by_sites(LogConcaveModel(), [torch.randn(5, 1, 4, 4)], 5), 'at least 20'),
-    (lambda: fit_by_sites(LogConcaveModel(), [torch.randn(50, 1, 6, 6)], 5), 'power of two')])
+     'NaN'), (lambda: LogConcaveModel().fit([torch.randn(5, 1, 4, 4)], finest=5), 'at least 20'),
+    (lambda: LogConcaveModel().fit([], finest=5), 'at least 20'),
+    (lambda: LogConcaveModel().fit([torch.randn(50, 1, 6, 6)], finest=5), 'power of two')])
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words): call()

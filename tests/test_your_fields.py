@@ -6,9 +6,9 @@ import torch
 
 from deepstruct.core import generator
 from deepstruct.fields import Phi4, gaussian_field
-from deepstruct.log_concavity import your_fields as Y
-from deepstruct.log_concavity.diagnose import curvature, detail_band, eigenvalues
+from deepstruct.log_concavity import diagnose as G, your_fields as Y
 from deepstruct.log_concavity.energies import Spline, phi4_family
+from deepstruct.log_concavity.hessians import curvature, detail_band, eigenvalues
 from deepstruct.log_concavity.model import LogConcaveModel, level_family
 from deepstruct.log_concavity.score_matching import normal_equations
 from deepstruct.wavelets import HalfOctave, Octave
@@ -35,14 +35,14 @@ def with_nan(x): x = x.clone(); x[2, 0, 1, :3] = torch.nan; x[5, 0, 0, 0] = torc
                                       (gauss() + 1j, 'real maps'), (np.array(['a', 'b']), 'no array of numbers'),
                                       (None, 'no array of numbers')))
 def test_what_cannot_be_modelled_is_one_clear_error(bad, word):
-    for entry in (Y.as_fields, Y.diagnose):
+    for entry in (Y.as_fields, G.diagnose):
         with pytest.raises(ValueError, match=word): entry(bad)
 
 
 @pytest.mark.parametrize('options,word', ((dict(wavelets=('bior2.2',)), 'orthogonal'), (dict(wavelets=('nope',)),
     'unknown'), (dict(wavelets=()), 'wavelets'), (dict(widest=0), 'widest'), (dict(coarsest=32), 'no step')))
 def test_bad_options(options, word):
-    with pytest.raises(ValueError, match=word): Y.diagnose(gauss(30), **options)
+    with pytest.raises(ValueError, match=word): G.diagnose(gauss(30), **options)
 
 
 def test_entries_are_alike_and_left_alone():
@@ -51,7 +51,7 @@ def test_entries_are_alike_and_left_alone():
         assert torch.equal(Y.as_fields(y), x)
     assert Y.as_fields((x * 100).int().numpy()).dtype == torch.float32 and Y.as_fields(x.double()).dtype == D
     before = x.clone()
-    Y.diagnose(x, wavelets=('haar',), halves=(False,), coarsest=8)
+    G.diagnose(x, wavelets=('haar',), halves=(False,), coarsest=8)
     assert torch.equal(before, x)
 
 
@@ -82,7 +82,7 @@ def test_clean_fields_are_left_in_peace(phi):
 
 def test_too_few_samples_are_warned_of(phi):
     for x, few in ((phi[:25], True), (phi[:25].numpy(), True), (phi, False)):
-        said = Y.diagnose(x, wavelets=('haar',), halves=(False,)).warnings
+        said = G.diagnose(x, wavelets=('haar',), halves=(False,)).warnings
         assert any('too few samples' in s for s in said) == few, said
 
 
@@ -130,8 +130,8 @@ def test_moments_of_known_laws():
 def test_lanczos_against_dense_matrices(phi, step):
     f, x = phi4_family(16, .68), phi[:24]
     e = eigenvalues(f, x, detail_band(step, 16))
-    r, w = Y.spectra(f, step, x, dense=0)
-    exact, _ = Y.spectra(f, step, x, dense=1000)
+    r, w = G.spectra(f, step, x, dense=0)
+    exact, _ = G.spectra(f, step, x, dense=1000)
     assert torch.allclose(exact, e) and torch.allclose(w.sum(1), torch.ones(24, dtype=D))
     assert (r[:, 0] >= e[:, 0] - 1e-9).all() and (r[:, 0] - e[:, 0]).max() < .02 * e.median() and (r[:, -1] <= e[:, -1]
         + 1e-9).all()
@@ -142,7 +142,7 @@ def test_lanczos_against_dense_matrices(phi, step):
 def test_lanczos_stops_where_the_space_ends():
     A = torch.diag(torch.tensor([1., 2., 2., 5.], dtype=D))
     v = torch.tensor([[1., 1., 0., 0.], [1., 1., 1., 1.]], dtype=D)
-    e, w = Y.lanczos(lambda y: y @ A, v, 4)
+    e, w = G.lanczos(lambda y: y @ A, v, 4)
     for row, want in zip(range(2), ({1.: .5, 2.: .5}, {1.: .25, 2.: .5, 5.: .25})):
         for value, weight in want.items():
             assert abs(float(w[row][(e[row] - value).abs() < 1e-8].sum()) - weight) < 1e-8
@@ -150,23 +150,23 @@ def test_lanczos_stops_where_the_space_ends():
 
 def test_coarser_potentials_are_potentials_of_their_nodes():
     s = Spline(torch.linspace(.1, 3, 12, dtype=D))
-    A, t = Y.coarser(s.nodes, 4), torch.linspace(-4, 4, 200, dtype=D)
+    A, t = G.coarser(s.nodes, 4), torch.linspace(-4, 4, 200, dtype=D)
     few = Spline(s.nodes[np.linspace(0, 11, 4).round().astype(int)])
     for order in (1, 2): assert torch.allclose(s.evaluate(t, order) @ A.T, few.evaluate(t, order), atol=1e-10)
-    assert torch.allclose(s.evaluate(t, 2) @ Y.coarser(s.nodes, 1).T, torch.ones(200, 1, dtype=D))
+    assert torch.allclose(s.evaluate(t, 2) @ G.coarser(s.nodes, 1).T, torch.ones(200, 1, dtype=D))
 
 
 def test_reduced_equations_are_those_of_the_smaller_family(phi):
     f = level_family(phi, 2, 8)
     eq = normal_equations(f, phi, Octave('haar'), folds=4)
-    small, A = Y.reduced(eq, f, 3, 1)
+    small, A = G.reduced(eq, f, 3, 1)
     g = f.gradients(phi[:5].double())[:, :A.shape[1]]
     assert (A.shape == (4, len(f.site) + 1)
             and torch.allclose(A @ eq.H[0][:A.shape[1], :A.shape[1]] @ A.T, small.H[0]) and g.shape[1] == A.shape[1])
 
 
 def test_gaussian_fields_are_log_concave_everywhere_and_the_simplest_is_recommended():
-    d = Y.diagnose(gauss(400), wavelets=('haar', 'db4'))
+    d = G.diagnose(gauss(400), wavelets=('haar', 'db4'))
     assert (not d.warnings and all(r['negative'] == 0 and r['fields'] == 1 and r['nodes'] == 1 for r in d.rows)
             and not d.recommend['half'])
     r = d.rows[0] # the exact spectrum of the conditional Hessian: that of the inverse covariance on the details
@@ -179,7 +179,7 @@ def test_gaussian_fields_are_log_concave_everywhere_and_the_simplest_is_recommen
 
 
 def test_phi4_has_the_true_curvature_at_the_finest_scale(phi):
-    d = Y.diagnose(phi, wavelets=('haar', 'db4'))
+    d = G.diagnose(phi, wavelets=('haar', 'db4'))
     for w in ('haar', 'db4'):
         for half, step in ((False, Octave(w)), (True, HalfOctave(w, 1))):
             r = next(r for r in d.rows if r['wavelet'] == w and (r['of'] != 'octaves') == half)
@@ -190,7 +190,7 @@ def test_phi4_has_the_true_curvature_at_the_finest_scale(phi):
 
 def test_the_result_prints_draws_and_makes_a_model():
     x = gauss(100, 8)
-    d = Y.diagnose(x, wavelets=('haar',))
+    d = G.diagnose(x, wavelets=('haar',))
     lines = d.table().split('\n')
     assert len(lines) == 2 + len(d.rows) and len({l.count('|') for l in lines}) == 1
     assert 'Recommended: LogConcaveModel(wavelet=' in str(d)
@@ -212,11 +212,11 @@ def test_free_mean_lets_a_fixed_mean_be_modelled():
 def test_a_mean_hessian_that_is_not_positive_is_never_recommended():
     row = lambda wavelet, condition, negative: dict(wavelet=wavelet, of='octaves', condition=condition,
                                                     negative=negative, side=8, **{'negative error': 0.})
-    assert Y.choose_projector([row('haar', np.inf, 0.), row('db4', 9., .2)]) == ('db4', False)
-    assert (Y.choose_projector([row('haar', 9., .2), row('db4', 9., 0.)]) == ('db4', False)
-            and Y.choose_projector([row('haar', 9., 0.), row('db4', 9., 0.)]) == ('haar', False))
+    assert G.choose_projector([row('haar', np.inf, 0.), row('db4', 9., .2)]) == ('db4', False)
+    assert (G.choose_projector([row('haar', 9., .2), row('db4', 9., 0.)]) == ('db4', False)
+            and G.choose_projector([row('haar', 9., 0.), row('db4', 9., 0.)]) == ('haar', False))
     half = row('haar', 9., 0.) | dict(of='half octaves')
-    assert (Y.choose_projector([half, row('haar', 9., 0.)]) == ('haar', False)
-            and Y.choose_projector([half, row('haar', 9., .1)]) == ('haar', True))
-    assert (Y.choose_projector([row('haar', 99., 0.), row('db4', 9., 0.)]) == ('db4', False)
-            and Y.choose_projector([row('db4', 999., 0.), half]) == ('haar', True))
+    assert (G.choose_projector([half, row('haar', 9., 0.)]) == ('haar', False)
+            and G.choose_projector([half, row('haar', 9., .1)]) == ('haar', True))
+    assert (G.choose_projector([row('haar', 99., 0.), row('db4', 9., 0.)]) == ('db4', False)
+            and G.choose_projector([row('db4', 999., 0.), half]) == ('haar', True))

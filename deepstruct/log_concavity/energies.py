@@ -42,8 +42,8 @@ class Spline(nn.Module):
 
     def _local(self, t):
         a = t.abs() if self.even else t
-        p = torch.bucketize(a, self.nodes.to(t.dtype))
-        return a - self.anchors.to(t.dtype)[p], p
+        p = torch.bucketize(a.contiguous(), self.nodes.to(t))
+        return a - self.anchors.to(t)[p], p
 
     def evaluate(self, t, # any shape
                  order:int, # derivative: 0, 1 or 2
@@ -51,8 +51,8 @@ class Spline(nn.Module):
                 ):
         "The `order`-th derivative of the basis functions, or of their combination."
         d, p = self._local(t)
-        c = self._taylor(order).to(t.dtype)
-        if theta is not None: c = (c @ theta.to(t.dtype))[..., None]
+        c = self._taylor(order).to(t)
+        if theta is not None: c = (c @ theta.to(t))[..., None]
         c, d = c[:, p], d[..., None]
         out = c[-1]
         for k in range(len(c) - 2, -1, -1): out = torch.addcmul(c[k], d, out)
@@ -71,9 +71,9 @@ class Spline(nn.Module):
         ValueError for order 1."""
         if order not in (0, 2): raise ValueError(f'order is {order}; expected 0 or 2')
         d, p = self._local(t)
-        w = torch.ones_like(d) if weight is None else weight.to(t.dtype).expand_as(d)
+        w = torch.ones_like(d) if weight is None else weight.to(t).expand_as(d)
         out, p = 0, p.flatten(1)
-        for c in self._taylor(order).to(t.dtype):
+        for c in self._taylor(order).to(t):
             moments = t.new_zeros(len(t), len(self) + 1).scatter_add_(1, p, w.flatten(1))
             out, w = out + moments @ c, w * d
         return out
@@ -90,11 +90,11 @@ class Monomials(nn.Module):
     def evaluate(self, t, order, theta=None):
         "As `Spline.evaluate`."
         out = torch.stack([float(np.prod([p - i for i in range(order)])) * t**(p - order) for p in self.powers], -1)
-        return out if theta is None else out @ theta.to(t.dtype)
+        return out if theta is None else out @ theta.to(t)
 
     def total(self, t, order, weight=None):
         "As `Spline.total`."
-        return ((1. if weight is None else weight.to(t.dtype)[..., None])
+        return ((1. if weight is None else weight.to(t)[..., None])
                 * self.evaluate(t, order)).flatten(1, -2).sum(1)
 
 # %% ../../nbs/log_concavity/00_energies.ipynb #de5e5703
@@ -103,13 +103,17 @@ def quantile_nodes(x, # data, any shape
                    even:bool=True, # of |x|
                    tail:float=1e-3 # mass beyond each outer node
                   ) -> torch.Tensor: # (k,) float64
-    "Nodes half at quantiles, half evenly spread between the outer quantiles; ValueError for a constant field."
+    "Nodes half at quantiles, half evenly spread between the outer ones; ValueError where nearly all values are one."
     a = x.detach().flatten().double()
     a = a[:: max(1, len(a) // 1_000_000)]
     a = (a.abs() if even else a).sort().values
-    q = torch.linspace(tail, 1 - tail, k, dtype=torch.float64)
+    q = torch.linspace(tail, 1 - tail, k, dtype=torch.float64, device=a.device)
     quant = a[(q * (len(a) - 1)).long()]
-    if not quant[-1] > quant[0]: raise ValueError(f'the field is constant ({float(a[0]):g}); expected values that vary')
+    if not quant[-1] > quant[0]:
+        share = float((a == quant[0]).double().mean())
+        raise ValueError(f'{"|x|" if even else "x"} is {float(quant[0]):g} at {100 * share:.4g} % of the pixels; '
+                         'expected values with a density')
+    quant = quant.cpu()
     return (quant + torch.linspace(float(quant[0]), float(quant[-1]), k, dtype=torch.float64)) / 2
 
 # %% ../../nbs/log_concavity/00_energies.ipynb #bab3db13
@@ -301,10 +305,11 @@ def neighbours(step, # a HalfOctave
 # %% ../../nbs/log_concavity/00_energies.ipynb #bf1226aa
 class Table:
     "A combined potential and its derivative on a fine grid."
-    def __init__(self, potential, theta, dtype, reach:float=3., points:int=1 << 16):
+    def __init__(self, potential, theta, like, # a tensor of the dtype and device that it acts on
+                 reach:float=3., points:int=1 << 16):
         self.end, self.points = reach * float(potential.nodes.abs().max()), points
         grid = torch.linspace(-self.end, self.end, points + 1, dtype=torch.float64)
-        self.value, self.force = (potential.evaluate(grid, k, theta).to(dtype) for k in (0, 1))
+        self.value, self.force = (potential.evaluate(grid, k, theta).to(like) for k in (0, 1))
 
     def _place(self, t, offset): # in units of the grid
         return torch.add(t.new_tensor(self.points / 2 + offset), t, alpha=self.points / (2 * self.end))
@@ -322,12 +327,13 @@ class Table:
 
 class Tabulated:
     "The `energy` and `gradient` of a family with its present theta, from tables and one Fourier multiplier."
-    def __init__(self, family, dtype=torch.float32):
+    def __init__(self, family, like): # a Family; fields of the dtype and device that it acts on
         site, bond, _ = family.split()
+        kind = torch.complex128 if like.dtype == torch.float64 else torch.complex64
         self.n, self.kernel = family.n, family.kernel()
-        self.symbol = None if isinstance(self.kernel, tuple) else symbol(self.kernel, family.n).to(torch.complex128
-            if dtype == torch.float64 else torch.complex64)
-        self.site, self.bond = (Table(f, th, dtype) if f else None
+        self.symbol = None if isinstance(self.kernel, tuple) else symbol(self.kernel, family.n).to(like.device,
+                                                                                                              kind)
+        self.site, self.bond = (Table(f, th, like) if f else None
                                 for f, th in ((family.site, site), (family.bond, bond)))
 
     def pairs(self, x):
@@ -371,9 +377,9 @@ class Sigmoids(nn.Module):
 
     def evaluate(self, t, order, theta=None):
         "As `Spline.evaluate`."
-        u = torch.sigmoid(-(t[..., None] - self.nodes.to(t.dtype)) / self.width)
+        u = torch.sigmoid(-(t[..., None] - self.nodes.to(t)) / self.width)
         out = (u, -u * (1 - u) / self.width, u * (1 - u) * (1 - 2 * u) / self.width**2)[order]
-        return out if theta is None else out @ theta.to(t.dtype)
+        return out if theta is None else out @ theta.to(t)
 
     total = Monomials.total
 
@@ -396,7 +402,7 @@ class ChannelPairs(Family):
 
     def features(self, x):
         "As `Family.features`."
-        return torch.cat([self.site.total(x, 0), torch.einsum('kij,bi,bj->bk', self.pairs.to(x.dtype), x.flatten(1),
+        return torch.cat([self.site.total(x, 0), torch.einsum('kij,bi,bj->bk', self.pairs.to(x), x.flatten(1),
                                                               x.flatten(1)) / 2], 1)
 
     def kernel(self):
@@ -405,16 +411,16 @@ class ChannelPairs(Family):
 
     def gradients(self, x):
         "As `Family.gradients`."
-        g = torch.einsum('kij,bj->bki', self.pairs.to(x.dtype), x.flatten(1)).reshape(len(x), -1, self.n, self.n)
+        g = torch.einsum('kij,bj->bki', self.pairs.to(x), x.flatten(1)).reshape(len(x), -1, self.n, self.n)
         return torch.cat([self.site.evaluate(x, 1)[:, 0].movedim(-1, 1), g], 1)
 
     def laplacians(self, x, wavelet):
         "As `Family.laplacians`."
         return torch.cat([self.site.total(x, 2, wavelet.projector_diag(self.n)),
-                          self.trace.to(x.dtype).expand(len(x), -1)], 1)
+                          self.trace.to(x).expand(len(x), -1)], 1)
 
     def _pairs(self, x):
-        return (x.flatten(1) @ torch.tensordot(self.split()[2], self.pairs, 1).to(x.dtype)).reshape(x.shape)
+        return (x.flatten(1) @ torch.tensordot(self.split()[2], self.pairs, 1).to(x)).reshape(x.shape)
 
     def energy(self, x):
         "As `Family.energy`."

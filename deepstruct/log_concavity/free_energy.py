@@ -36,8 +36,8 @@ def gradient_regression(family, # of energies, side n
     for f, part in enumerate(progress(parts, label)):
         for idx in part.split(batch):
             d = family.gradients(x[idx]).flatten(2)
-            H[f] += torch.einsum('bki,bli->kl', d, d).double()
-            b[f] += torch.einsum('bki,bi->k', d, g[idx].flatten(1)).double()
+            H[f] += torch.einsum('bki,bli->kl', d, d).double().cpu()
+            b[f] += torch.einsum('bki,bi->k', d, g[idx].flatten(1)).double().cpu()
         H[f] /= len(part); b[f] /= len(part)
     return NormalEquations(H, b, torch.tensor([len(p) for p in parts], dtype=torch.float64))
 
@@ -47,7 +47,7 @@ def redraw(energy, # of side n, conditional
            trajectories:int, leapfrogs:int=4, generator=None, batch:int=512):
     """Fields with the low-passes of x and details that `trajectories` of HMC have moved towards the conditional of the
     energy. SamplingError when chains diverge."""
-    white = Whitening(mean_stencil(energy, x[:1000]), wavelet, energy.n, dtype=x.dtype)
+    white = Whitening(mean_stencil(energy, x[:1000]), wavelet, energy.n, like=x)
     step, out = first_step(wavelet, energy.n), []
     for part in x.split(batch):
         target = Conditional(energy, wavelet, wavelet.low(part), white)

@@ -42,6 +42,18 @@ class Likelihood:
     history: list # largest difference of moments before each step, in standard errors
     memory: float # correlation of where the chains end with the data they started from
 
+def _memory(a, b): # (B, K) each: the largest correlation
+    return float(((a - a.mean(0)) * (b - b.mean(0))).mean(0).div(a.std(0) * b.std(0)).abs().max())
+
+def _converged(memory, late, iterations, trajectories): # late: differences of moments in standard errors
+    if memory > .5:
+        raise SamplingError(f'after {iterations * trajectories} trajectories the chains still know their start '
+                            f'(correlation {memory:.2f}): moments that meet would mean nothing; expected more '
+                            'trajectories, or details given the low-pass')
+    if not np.mean(late) < 5:
+        raise SamplingError(f'after {iterations} steps the moments still differ by {np.mean(late):.1f} standard errors'
+                            '; expected more steps or more trajectories')
+
 def maximum_likelihood(family, # of energies, side n; theta is where it starts, and is changed
                        x, # (B, 1, n, n) fields
                        wavelet=None, # details given the low-pass; None: the whole field
@@ -59,7 +71,7 @@ def maximum_likelihood(family, # of energies, side n; theta is where it starts, 
                          'the same side and four steps or more')
     if wavelet is None: state, step = x, .7 * float(family.n)**-.5
     else:
-        white, low, step = (Whitening(mean_stencil(family, x[:1000]), wavelet, family.n, dtype=x.dtype),
+        white, low, step = (Whitening(mean_stencil(family, x[:1000]), wavelet, family.n, like=x),
                             wavelet.low(x), first_step(wavelet, family.n))
         state = white.inverse(wavelet.detail(x))
     data, path, history, begin = family.features(x).double(), [], [], state
@@ -77,17 +89,8 @@ def maximum_likelihood(family, # of energies, side n; theta is where it starts, 
                                                          d * diff.mean(0))
         path.append(family.theta.clone())
     half = path[iterations // 2:]
-    correlation = lambda a, b: float(((a - a.mean(0)) * (b - b.mean(0))).mean(0).div(a.std(0) * b.std(0)).abs().max())
-    memory = correlation(data, made) if wavelet is None else correlation(begin.double().reshape(-1,
-        1), state.double().reshape(-1, 1)) # of features; of whitened details
-    if memory > .5:
-        raise SamplingError(f'after {iterations * trajectories} trajectories the chains still know their start '
-                            f'(correlation {memory:.2f}): moments that meet would mean nothing; expected more '
-                            'trajectories, or details given the low-pass')
-    if not np.mean(history[iterations // 2:]) < 5:
-        raise SamplingError(f'after {iterations} steps the moments still differ by '
-                            f'{np.mean(history[iterations // 2:]):.1f} standard errors; expected more steps or more '
-                            'trajectories')
+    memory = _memory(data, made) if wavelet is None else _memory(*(a.double().reshape(-1, 1) for a in (begin, state)))
+    _converged(memory, history[iterations // 2:], iterations, trajectories)
     family.theta.copy_(torch.stack(half).mean(0))
     return Likelihood(family.theta.clone(), torch.linalg.inv(C) / len(x) * (1 + 1 / len(half)),
                       iterations * trajectories * leapfrogs, history, memory)

@@ -67,8 +67,8 @@ def normal_equations(family, # of energies, side n
             xb = x[idx]
             grads = family.gradients(xb)
             d = wavelet.detail(grads.flatten(0, 1)[:, None]).reshape(len(xb), len(family), -1)
-            H[f] += torch.einsum('bkd,bld->bkl', d, d).double().sum(0)
-            g[f] += family.laplacians(xb, wavelet).double().sum(0)
+            H[f] += torch.einsum('bkd,bld->bkl', d, d).double().sum(0).cpu()
+            g[f] += family.laplacians(xb, wavelet).double().sum(0).cpu()
         H[f] /= len(part); g[f] /= len(part)
     return NormalEquations(H, g, torch.tensor([len(p) for p in parts], dtype=torch.float64))
 
@@ -94,10 +94,10 @@ class ScalarDensity:
 
     def log_prob(self, s): # any shape
         "Log-density of s; minus infinity outside [-R, R]."
-        t = s.double().numpy() / self.radius
+        t = s.detach().double().cpu().numpy() / self.radius
         out = torch.from_numpy(-self.basis(t.ravel(), len(self.theta), self.even) @ self.theta.numpy()
                                - self.log_z).reshape(s.shape)
-        return torch.where(torch.from_numpy(np.abs(t) <= 1), out, -torch.inf)
+        return torch.where(torch.from_numpy(np.abs(t) <= 1), out, -torch.inf).to(s.device)
 
     def sample(self, n:int, generator=None):
         "(n,) independent draws by the inverse distribution function."
@@ -116,7 +116,7 @@ def fit_scalar(s, # (N,) values
                margin:float=1.4 # R in units of max |s|
               ) -> ScalarDensity:
     "ValueError for a constant sample or an unknown method."
-    s = s.flatten().double()
+    s = s.flatten().double().cpu()
     if method not in ('likelihood', 'score'):
         raise ValueError(f"method is {method!r}; expected 'likelihood' or 'score'")
     if len(s) < 8 or not s.std() > 0:
