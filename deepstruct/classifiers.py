@@ -6,7 +6,7 @@
 __all__ = ['translated', 'Recipe', 'Job', 'untrained', 'weights_on_the_way', 'trained', 'all_trained', 'train', 'neural_collapse']
 
 # %% ../nbs/foundations/13_classifiers.ipynb #613f5df5
-import shutil
+import copy, shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import training
-from .core import (atomic, cache_dir, cached, check_batch, check_labels, generator, measuring, seeded,
+from .core import (atomic, cache_dir, cached, check_batch, check_data, check_labels, generator, measuring, seeded,
                              stage_key)
 from .networks import parameter_groups
 from .statistics import ClassMoments, nc1, nc2, nc3, nearest_mean
@@ -177,14 +177,14 @@ def as_weights(net, x): # x on the device, and where it is real of the type, of 
     return x.to(p.device, p.dtype if x.is_floating_point() else None)
 
 # %% ../nbs/foundations/13_classifiers.ipynb #23be7fcb
-def train(net:nn.Module, data:tuple, # images (N, C, ...), labels (N,)
+def train(net:nn.Module, data, # images (N, C, ...) and labels (N,), or batches of such pairs
           recipe:Recipe=Recipe(), seed=None, # of the batches, and of dropout: an int, a Generator, or None
           checkpoint=None, # folder where a run can be taken up again
           words=None, # that name the run, where data and network cannot be hashed
           **new) -> nn.Module: # of the recipe: epochs, lr, batch, ...
-    """Trains in place, on the device of the network, and returns it in evaluation mode; beside it `history`. The global
-    random state is left alone. ValueError for images and labels that do not fit the network or each other."""
-    r, (x, y) = replace(recipe, **new), check_batch(data)
+    """A trained copy in evaluation mode, on the device of the network, with `history`; the network and the global random
+    state are left alone. ValueError for images and labels that do not fit the network or each other."""
+    r, (x, y), net = replace(recipe, **new), check_data(data), copy.deepcopy(net)
     if not any(p.requires_grad for p in net.parameters()):
         raise ValueError(f'{type(net).__name__} has no weights to train; expected some that require a gradient')
     if not len(x) or x.is_floating_point() and not torch.isfinite(x).all():
@@ -216,12 +216,12 @@ def last_layer(net, x): # -> name of the linear layer whose output is that of th
                      'name of the one that reads the features')
 
 # %% ../nbs/foundations/13_classifiers.ipynb #d6c1a003
-def neural_collapse(net:nn.Module, data:tuple, # images (N, C, ...), labels (N,)
+def neural_collapse(net:nn.Module, data, # images (N, C, ...) and labels (N,), or batches of such pairs
                     layer:str|None=None, # name of the last linear layer; default: the one that gives the scores
                     batch:int=500) -> dict: # error, nc1, equinorm and angle (NC2), nc3, nc4: numbers
     """Of what the last layer reads, in evaluation mode, the network left as it was; arXiv 2008.08186, NC1 to NC4, all
     of them 0 at the end. ValueError where the layer is not found, or a measure is not defined."""
-    (x, y), read, scores = check_batch(data), [], []
+    (x, y), read, scores = check_data(data), [], []
     training.wrong(net, (x[:1], torch.zeros(1, dtype=torch.long))) # are there scores?
     with measuring(net):
         name = last_layer(net, as_weights(net, x[:2])) if layer is None else layer

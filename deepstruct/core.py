@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['OUTSIDE', 'STORED', 'generator', 'whole', 'number', 'seeded', 'reads', 'stage_key', 'content', 'spent', 'cached',
-           'progress', 'choose', 'check_fields', 'tensor', 'check_labels', 'check_batch', 'measuring']
+           'progress', 'choose', 'check_fields', 'tensor', 'check_labels', 'check_batch', 'check_data', 'measuring',
+           'save_tensors', 'read_saved']
 
 # %% ../nbs/foundations/00_core.ipynb #d8d3695e
 import collections, functools, hashlib, inspect, io, json, math, numbers, operator, os, platform, random, sys
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from tqdm import tqdm
 
 from .places import ROOT, atomic, cache_dir, data_dir, warn_once
@@ -312,6 +315,15 @@ def check_batch(batch, # (images, labels): a tuple or list of two
         raise ValueError(f'images are {x.dtype}; expected floating point, scaled as the network was trained')
     return x.to(device) if device is not None else x, check_labels(batch[1], classes, len(x))
 
+def check_data(data, # (images, labels), or batches of such pairs: a loader
+               device=None) -> tuple: # all images, all labels (N,) int64
+    "ValueError as for a batch, and for no image at all."
+    if isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], (tuple, list, dict)):
+        return check_batch(data, device=device)
+    pairs = [check_batch(b, device=device) for b in data]
+    if not pairs: raise ValueError('data gave no batch; expected (images, labels), or batches of them')
+    return torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
+
 @contextmanager
 def measuring(model:torch.nn.Module):
     "Evaluation mode, without gradients; at the end modes, buffers and torch's random states are what they were."
@@ -326,3 +338,27 @@ def measuring(model:torch.nn.Module):
             if not b.is_inference(): b.data.copy_(was) # those cannot have changed in place
             m._buffers[k] = b
         for m, mode in modes: m.training = mode
+
+# %% ../nbs/foundations/00_core.ipynb #5a7ed002
+def save_tensors(path, kind:str, # a word that `load` knows
+                 about, # what JSON holds
+                 tensors:dict) -> None:
+    "One safetensors file, whole or not at all: tensors beside a description, and no code."
+    kept = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
+    with atomic(path) as tmp: save_file(kept, tmp, {'deepstruct': json.dumps(dict(kind=kind, about=about))})
+
+def read_saved(path, kind:str|None=None # that is expected
+              ) -> tuple: # kind, description, tensors
+    "ValueError for a file that `save_tensors` did not write, half of one, or one of another kind; FileNotFoundError."
+    if not os.path.exists(path): raise FileNotFoundError(f'{path}: there is no such file')
+    what = f'a {kind}' if kind else 'a model'
+    try:
+        with safe_open(path, 'pt') as f:
+            head = json.loads((f.metadata() or {})['deepstruct'])
+            tensors = {k: f.get_tensor(k) for k in f.keys()}
+        found, about = head['kind'], head['about']
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as e:
+        raise ValueError(f'{path} is not {what} that save() wrote ({type(e).__name__}: {str(e)[:80]})') from None
+    if kind and found != kind: raise ValueError(f'{path} holds a {found}; expected {what}')
+    return found, about, tensors
+

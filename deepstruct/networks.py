@@ -8,15 +8,11 @@ __all__ = ['NONLINEARITIES', 'HALVES', 'PUBLISHED', 'RECTIFIERS', 'to_pairs', 't
            'parameter_table', 'Rectifier', 'Pointwise', 'ResNet', 'parameter_groups']
 
 # %% ../nbs/foundations/10_networks.ipynb #20382d18
-import json, os
-
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .core import atomic, seeded
+from .core import read_saved, save_tensors, seeded
 from .morlet import STEPS, step_taps
 
 # %% ../nbs/foundations/10_networks.ipynb #f4c4157b
@@ -310,18 +306,16 @@ class LearnedScattering(nn.Module):
 
     def save(self, path) -> None:
         "Weights and sizes, one safetensors file."
-        state = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
-        with atomic(path) as tmp: save_file(state, tmp, {'deepstruct.learned_scattering': json.dumps(self.config)})
+        save_tensors(path, 'learned scattering network', self.config, self.state_dict())
 
     @classmethod
     def load(cls, path): # -> in evaluation mode, on the CPU
         "What `save` wrote; ValueError for another file, or a folder, FileNotFoundError where there is none."
-        if not os.path.exists(path): raise FileNotFoundError(f'{path}: there is no such file')
+        _, about, state = read_saved(path, 'learned scattering network')
         try:
-            with safe_open(path, 'pt') as f: about, state = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}
-            net = cls(**json.loads(about['deepstruct.learned_scattering']), seed=0)
+            net = cls(**about, seed=0)
             net.to(state['blocks.0.mix.weight'].dtype).load_state_dict(state)
-        except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, ValueError) as e:
+        except (KeyError, TypeError, RuntimeError, ValueError) as e:
             raise ValueError(f'{path} is not a saved {cls.__name__} ({type(e).__name__}: {str(e)[:80]})') from None
         return net.eval()
 

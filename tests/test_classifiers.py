@@ -31,7 +31,7 @@ def same(a, b): return all(torch.equal(p, q) for p, q in zip(a.state_dict().valu
 def test_a_training_is_the_loop_by_hand(how):
     (x, y), r = toy(), C.Recipe(**dict(epochs=2, batch=16) | how)
     net, mine = mlp(generator=generator('w')), mlp(generator=generator('w'))
-    C.train(net, (x, y), r, seed=generator('batches'))
+    net = C.train(net, (x, y), r, seed=generator('batches'))
     g = generator('batches')
     torch.randint(2**62, (), generator=g)
     if r.shuffled: y = y[torch.randperm(60, generator=generator('labels'))]
@@ -124,7 +124,7 @@ def test_everything_stands_on_the_device_of_the_network(kind, sizes, shape):
 def test_what_is_kept_is_kept_after_each_step():
     seen, net = [], mlp(generator=generator('w'))
     def halve(n): seen.append(n); n[1].weight.data.mul_(.5)
-    C.train(net, toy(), epochs=2, batch=20, lr=1e-9, seed=0, after=halve)
+    net = C.train(net, toy(), epochs=2, batch=20, lr=1e-9, seed=0, after=halve)
     assert seen == [net] * 6 and torch.allclose(net[1].weight, mlp(generator=generator('w'))[1].weight / 64)
 
 LABELS = [lambda y: y.int(), lambda y: y.numpy(), lambda y: y.tolist(), lambda y: y[:, None], lambda y: y.byte(),
@@ -135,7 +135,7 @@ LABELS = [lambda y: y.int(), lambda y: y.numpy(), lambda y: y.tolist(), lambda y
 def test_labels_of_any_form(form):
     x, y = toy()
     a, b = (mlp(generator=generator('w')) for _ in range(2))
-    C.train(a, (x, y), epochs=1, seed=0); C.train(b, (x, form(y)), epochs=1, seed=0)
+    a, b = C.train(a, (x, y), epochs=1, seed=0), C.train(b, (x, form(y)), epochs=1, seed=0)
     assert same(a, b) and torch.equal(wrong(a, (x, form(y))), wrong(a, (x, y)))
 
 @pytest.mark.parametrize('form', [lambda x: x.numpy(), lambda x: x.numpy().astype('>f4'), lambda x: x.double(),
@@ -144,7 +144,7 @@ def test_labels_of_any_form(form):
 def test_images_of_any_form(form):
     x, y = toy()
     a, b = (mlp(generator=generator('w')) for _ in range(2))
-    C.train(a, (x, y), epochs=1, seed=0); C.train(b, (form(x), y), epochs=1, seed=0)
+    a, b = C.train(a, (x, y), epochs=1, seed=0), C.train(b, (form(x), y), epochs=1, seed=0)
     assert same(a, b)
 
 def test_errors_by_hand_leaves_the_network_alone():
@@ -167,8 +167,9 @@ def test_seeds():
 def test_frozen_parts_stay_and_devices_follow():
     net = mlp(generator=generator('w')).double()
     net[1].weight.requires_grad_(False)
-    before = net[1].weight.clone()
-    C.train(net, toy(), epochs=2, seed=0)
+    before, given = net[1].weight.clone(), copy.deepcopy(net.state_dict())
+    mine, net = net, C.train(net, toy(), epochs=2, seed=0)
+    assert all(torch.equal(v, given[k]) for k, v in mine.state_dict().items()) # the caller's is as it was
     assert torch.equal(net[1].weight, before) and net[3].weight.dtype == torch.float64
     assert not net[1].weight.requires_grad and net.history['loss']
 

@@ -7,16 +7,12 @@ __all__ = ['level_family', 'drop_idle', 'confine', 'polish', 'gaussian_start', '
            'learn_level', 'LogConcaveModel']
 
 # %% ../../nbs/log_concavity/03_model.ipynb #c98aeb31
-import json
-import os
 import warnings
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
-from ..core import atomic, check_fields, progress, seeded, whole
+from ..core import check_fields, progress, read_saved, save_tensors, seeded, whole
 from .energies import Bands, Family, Spline, neighbours, quantile_nodes, shells
 from .langevin import (Conditional, SamplingError, Whitening, first_step, mean_stencil,
                                                normal_like, run_chain)
@@ -223,14 +219,14 @@ def _stencil(rows, wavelet): # the other way round
             else {(a, b): w for a, b, w in rows})
 
 def _strip(o, at, tensors): # tensors out of a tree, their names in
-    if isinstance(o, torch.Tensor): tensors[at] = o.contiguous(); return {'tensor': at}
+    if isinstance(o, torch.Tensor): tensors[at] = o; return {'tensor': at}
     if isinstance(o, dict): return {k: _strip(v, f'{at}.{k}', tensors) for k, v in o.items()}
     return [_strip(v, f'{at}.{i}', tensors) for i, v in enumerate(o)] if isinstance(o, (list, tuple)) else o
 
-def _fill(o, file): # the other way round
-    if isinstance(o, list): return [_fill(v, file) for v in o]
+def _fill(o, tensors): # the other way round
+    if isinstance(o, list): return [_fill(v, tensors) for v in o]
     if not isinstance(o, dict): return o
-    return file.get_tensor(o['tensor']) if set(o) == {'tensor'} else {k: _fill(v, file) for k, v in o.items()}
+    return tensors[o['tensor']] if set(o) == {'tensor'} else {k: _fill(v, tensors) for k, v in o.items()}
 
 class Kept(Cascade):
     "A cascade that is written to a file and read from one."
@@ -259,17 +255,14 @@ class Kept(Cascade):
     def save(self, path):
         "Writes the state with safetensors, atomically: tensors beside a JSON header, no pickle."
         tensors = {}
-        header = json.dumps(_strip(self.to_state(), 'model', tensors))
-        with atomic(path) as tmp: save_file(tensors, tmp, {'model': header})
+        save_tensors(path, 'log-concave model', _strip(self.to_state(), 'model', tensors), tensors)
 
     @classmethod
     def load(cls, path):
         "The model that `save` wrote; ValueError for another file, a folder, or half of a file."
-        if os.path.isdir(path): raise ValueError(f'{path} is a folder; expected a file that save() wrote')
-        if not os.path.exists(path): raise FileNotFoundError(f'{path}: there is no such file')
-        try:
-            with safe_open(path, 'pt') as f: return cls.from_state(_fill(json.loads(f.metadata()['model']), f))
-        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as e:
+        _, about, tensors = read_saved(path, 'log-concave model')
+        try: return cls.from_state(_fill(about, tensors))
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise ValueError(f'{path} is not a saved {cls.__name__} ({type(e).__name__}: {e})') from e
 
 # %% ../../nbs/log_concavity/03_model.ipynb #c0de0305

@@ -7,19 +7,16 @@ __all__ = ['OBJECTIVES', 'UNITS', 'PRECISIONS', 'diffusion_loss', 'flow_loss', '
            'synthesis', 'left_open', 'as_sides', 'Shape', 'Factor', 'Cascade', 'WSGM']
 
 # %% ../../nbs/wavelet_diffusion/03_wsgm.ipynb #23a5f397
-import json, math, threading
+import math, threading
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import training
-from ..core import atomic, seeded, tensor, whole
+from ..core import read_saved, save_tensors, seeded, tensor, whole
 from .sde import (SCHEMES, as_state, forward, normal_like, positive_time, reverse, sigma_of,
                                               time_grid)
 from .unet import UNet
@@ -306,15 +303,7 @@ class Cascade(nn.Module):
 # %% ../../nbs/wavelet_diffusion/03_wsgm.ipynb #246e2942
 def _read_saved(path) -> tuple: # description, weights
     "What `WSGM.save` wrote; ValueError for any other file, or a folder."
-    try:
-        with safe_open(Path(path), 'pt') as f:
-            meta, state = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}
-    except FileNotFoundError: raise ValueError(f'{path} is not there; expected a file that WSGM.save wrote') from None
-    except (SafetensorError, OSError) as e:
-        raise ValueError(f'{path} is not a safetensors file ({e}); expected one that WSGM.save wrote') from None
-    if 'deepstruct.wsgm' not in meta:
-        raise ValueError(f'{path} holds no wavelet diffusion model; expected a file that WSGM.save wrote')
-    about = json.loads(meta['deepstruct.wsgm'])
+    _, about, state = read_saved(path, 'wavelet diffusion model')
     if lost := sorted(set(about) ^ {f.name for f in fields(Shape)}):
         raise ValueError(f'{path} was written by another version: it differs in {", ".join(lost)}; expected a file of '
                          'this one')
@@ -323,8 +312,7 @@ def _read_saved(path) -> tuple: # description, weights
 class _Kept(Cascade):
     def save(self, path) -> None:
         "One safetensors file, units and description included."
-        with atomic(path) as tmp: save_file({k: v.contiguous() for k, v in self.state_dict().items()}, tmp,
-                                            {'deepstruct.wsgm': json.dumps(asdict(self.shape))})
+        save_tensors(path, 'wavelet diffusion model', asdict(self.shape), self.state_dict())
 
     @classmethod
     def load(cls, path, # a file that `save` wrote
