@@ -6,7 +6,7 @@
 __all__ = ['IMAGES', 'FIELDS', 'natural', 'files_in', 'image_folder', 'read_images', 'opened', 'far_repeated', 'read_fields']
 
 # %% ../nbs/foundations/12_files.ipynb #f1200004
-import re, struct, warnings, zipfile, zlib
+import gzip, re, struct, warnings, zipfile, zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from torch import Tensor
 
 # %% ../nbs/foundations/12_files.ipynb #f1200007
 # endings of pictures that are read, and of those that are not
-IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.pgm', '.ppm', '.pnm', '.jp2', '.tga')
+IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.gif', '.tif', '.tiff', '.webp', '.pgm', '.ppm', '.pnm', '.jp2', '.tga',
+          'idx3-ubyte', 'idx3-ubyte.gz') # the last ones as MNIST has them
 _OTHERS = ('.heic', '.heif', '.avif', '.dng', '.cr2', '.nef', '.arw', '.psd', '.svg', '.exr', '.hdr', '.dcm', '.jxl')
 
 def natural(path) -> list: # a key for sorted: numbers in names count as numbers
@@ -34,7 +35,7 @@ def files_in(source, # a folder, a file, or several of either
     if not at.is_dir(): raise ValueError(f'{at} is not there; expected a file or a folder')
     seen = [f for f in at.rglob('*') if f.is_file()
             and not any(p.startswith(('.', '__MACOSX')) for p in f.relative_to(at).parts)]
-    return sorted((f for f in seen if f.suffix.lower() in endings), key=lambda f: natural(f.relative_to(at)))
+    return sorted((f for f in seen if f.name.lower().endswith(endings)), key=lambda f: natural(f.relative_to(at)))
 
 # %% ../nbs/foundations/12_files.ipynb #f1200010
 _FORMATS = ('PNG', 'JPEG', 'BMP', 'GIF', 'WEBP', 'PPM', 'TGA', 'JPEG2000')
@@ -77,9 +78,18 @@ def _page(im, path): # a frame of Pillow's -> (values, top, alpha)
         return _keyed(a.astype(np.uint16) if wide else a, key, top), top, True
     return a, top, mode in ('LA', 'RGBA')
 
+def _idx(path, opener): # n, height, width in big-endian numbers, then bytes
+    with opener(path, 'rb') as f: content = f.read()
+    if len(content) < 16: raise EOFError('it ends before its first image')
+    kind, *shape = struct.unpack('>4I', content[:16])
+    if kind != 0x803: raise ValueError(f'it holds kind {kind:#x} of array, not bytes in three axes')
+    return [(a, 255, False, 1) for a in np.frombuffer(content, np.uint8, offset=16).reshape(shape)]
+
 def _pages(path): # of any kind
     with open(path, 'rb') as f: head = f.read(4)
     if head in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'): return _tiff(path)
+    if head == b'\0\0\x08\x03' or head[:2] == b'\x1f\x8b':
+        return _idx(path, gzip.open if head[:2] == b'\x1f\x8b' else open)
     with Image.open(path, formats=_FORMATS) as im:
         still = im.format == 'MPO' or getattr(im, 'n_frames', 1) == 1
         pages = [_page(f, path) for f in ([im] if still else ImageSequence.Iterator(im))]
@@ -237,7 +247,7 @@ def image_folder(folder, # that holds pictures, also in folders below; or a file
         except _BROKEN as e:
             if str(f) in str(e) and type(e) is ValueError: raise
             raise ValueError(f'{f} cannot be read ({type(e).__name__}: {e}); expected an image') from None
-        for page in pages:
+        for page in pages[:None if n is None else n - len(out)]:
             out.append(_picture(page, f, shape, gray, crop, levels, background))
             brightest = max(brightest, float(page[0].max()) / page[1] if page[1] and page[1] > 255 else 1.)
         if n is not None and len(out) >= n: break
@@ -245,7 +255,7 @@ def image_folder(folder, # that holds pictures, also in folders below; or a file
         warnings.warn(f'the brightest value of {folder} is {brightest:.3f} of the range of 16 or more bits; where the '
                       'detector '
                       'has fewer, pass levels=(0, 2**bits - 1)', stacklevel=2)
-    return out[:n]
+    return out
 
 def read_images(source, # a folder, a file, or a list of files
                 side=None, # int or (height, width): of the largest centred part of that shape; default whole images
