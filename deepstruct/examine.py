@@ -32,15 +32,20 @@ from .wavelets import Octave
 
 # %% ../nbs/examine.ipynb #e1300007
 _CSS = """:root{color-scheme:light}*{box-sizing:border-box}
-body{font:17px/1.55 Georgia,'Times New Roman',serif;color:#1c1c1c;background:#fff;max-width:46rem;margin:0 auto;padding:1.2rem}
-h1,h2,th,nav,.card,figcaption,footer{font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif}
-h1{font-size:1.7rem;line-height:1.2;margin:.4rem 0}h2{font-size:1.2rem;margin:2.2rem 0 .5rem;border-top:1px solid #ddd;padding-top:1rem}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.82rem;margin:.6rem 0;font-variant-numeric:tabular-nums}
+body{font:17px/1.55 Georgia,'Times New Roman',serif;color:#1c1c1c;background:#fff;max-width:46rem;margin:0 auto;
+padding:1.2rem}
+h1,h2,th,.card,figcaption,footer,summary{font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif}
+h1{font-size:1.7rem;line-height:1.2;margin:.4rem 0;overflow-wrap:anywhere}
+h2{font-size:1.2rem;margin:2.2rem 0 .5rem;border-top:1px solid #ddd;padding-top:1rem}
+.wide{overflow-x:auto}.tight td,.tight th{white-space:nowrap}
+table{border-collapse:collapse;font-size:.82rem;margin:.6rem 0;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.3rem .9rem .3rem 0;border-bottom:1px solid #e4e4e4;vertical-align:top}th{font-weight:600}
-figure{margin:1rem 0}img{max-width:100%;height:auto}figcaption{font-size:.82rem;color:#444;line-height:1.4}
+td{overflow-wrap:anywhere}figure{margin:1rem 0}img{max-width:100%;height:auto}
+figcaption{font-size:.82rem;color:#444;line-height:1.4}
 pre{background:#f5f5f2;padding:.8rem;overflow-x:auto;font-size:.82rem;line-height:1.45}
-.card{background:#f5f5f2;border-left:4px solid #0072b2;padding:.6rem .9rem;margin:.8rem 0;font-size:.95rem}.bad{border-color:#d55e00}
-li{margin:.3rem 0}footer{margin-top:2.5rem;font-size:.8rem;color:#555}code{font-size:.9em;overflow-wrap:anywhere}"""
+.card{background:#f5f5f2;border-left:4px solid #0072b2;padding:.6rem .9rem;margin:.8rem 0;font-size:.95rem}
+.bad{border-color:#d55e00}ul{padding-left:1.2rem;margin:.4rem 0}li{margin:.3rem 0}
+summary{cursor:pointer;font-size:.9rem;color:#0072b2}footer{margin-top:2.5rem;font-size:.8rem;color:#555}"""
 _LOOK = {'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False, 'legend.frameon': False,
          'legend.fontsize': 8,
          'font.family': 'DejaVu Sans', 'axes.titlesize': 9, 'axes.labelsize': 9}
@@ -51,6 +56,7 @@ class Report:
     def __init__(self, title:str, lead:str):
         self.title, self.parts, self.begun, self.spent = title, [f'<h1>{html.escape(title)}</h1>',
                                                                  f'<p>{html.escape(lead)}</p>'], time.perf_counter(), []
+        self.short = [] # what stands at the top
 
     def section(self, title:str): # and what it cost, on stderr
         now = time.perf_counter() - self.begun
@@ -65,11 +71,13 @@ class Report:
         self.parts.append('<ul>' + ''.join(f'<li>{html.escape(str(i))}</li>' for i in items) + '</ul>')
     def code(self, text:str): self.parts.append(f'<pre>{html.escape(text)}</pre>')
 
-    def table(self, head, rows):
+    def table(self, head, rows, folded:str=''): # the title under which it is folded away
         cell = lambda tag, v: f'<{tag}>{html.escape(str(v))}</{tag}>'
         line = lambda tag, r: '<tr>' + ''.join(cell(tag, v) for v in r) + '</tr>'
-        self.parts.append('<div class="wide"><table>' + (line('th', head) if head else '')
-                          + ''.join(line('td', r) for r in rows) + '</table></div>')
+        table = (line('th', head) if head else '') + ''.join(line('td', r) for r in rows)
+        table = f'<div class="wide{" tight" * bool(head)}"><table>{table}</table></div>'
+        fold = f'<details><summary>{html.escape(folded)}</summary>{table}</details>'
+        self.parts.append(fold if folded else table)
 
     def picture(self, draw, size, alt:str): # draw(fig); (width, height) in inches; also the caption
         with rc_context(_LOOK):
@@ -81,12 +89,16 @@ class Report:
                           f'src="data:image/png;base64,{data}"><figcaption>{html.escape(alt)}</figcaption></figure>')
 
     def write(self, path) -> Path:
-        took = time.perf_counter() - self.begun
-        foot = f'<footer>deepstruct {importlib.import_module("deepstruct").__version__}, torch {torch.__version__}; {took:.0f} s on {torch.get_num_threads()} thread(s)</footer>'
-        Path(path).write_text('<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-                              'content="width=device-width,initial-scale=1">'
-                              f'<title>{html.escape(self.title)}</title><style>{_CSS}</style></head><body>'
-                              + '\n'.join(self.parts) + foot + '</body></html>')
+        took, version = time.perf_counter() - self.begun, importlib.import_module('deepstruct').__version__
+        short = ''.join(f'<li>{html.escape(t)}</li>' for t in self.short)
+        short = f'<div class="card"><b>In short</b><ul>{short}</ul></div>' if short else ''
+        body = '\n'.join([*self.parts[:2], short, *self.parts[2:]])
+        Path(path).write_text(
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width,initial-scale=1">'
+            f'<title>{html.escape(self.title)}</title><style>{_CSS}</style></head><body>{body}<footer>deepstruct '
+            f'{version}, torch {torch.__version__}; {took:.0f} s on {torch.get_num_threads()} thread(s)</footer>'
+            '</body></html>', encoding='utf-8')
         return Path(path)
 
 # %% ../nbs/examine.ipynb #e1300009
@@ -124,7 +136,7 @@ def prepared(x:Tensor, # (B, 1, H, W) finite
     x = ((x.double() - mean) / sd).float()
     said.append(f'mean {mean:.4g} taken off, divided by the standard deviation {sd:.4g}')
     if not closed and any(r - 1 > max(.2, 4 * e) for r, e in border_jump(x).values()):
-        x = periodic(x)
+        x = periodic(x).contiguous()
         said.append('borders do not close: the smooth part that their jumps ask for is taken off (Moisan 2011)')
     if float(x.mean((1, 2, 3)).std()) * n < 1e-5: # of no density
         x = free_mean(x, generator=generator('examine', 'means', seed))
@@ -142,7 +154,7 @@ def kept_out(x:Tensor # (B, 1, n, n) of mean 0
     for r in [2**i for i in range(4) if 2**i < n // 2]:
         out[f'kurtosis of increments over {r}'] = kurtosis(torch.cat([x - x.roll(r, a) for a in (-1, -2)]))
     y, finer, step = x, None, Octave('haar')
-    for j in range(1, int(math.log2(n)) - 1):
+    for j in range(1, max(3, int(math.log2(n)) - 1)):
         d, y = step.detail(y), step.low(y)
         out[f'kurtosis of details, scale {j}'] = kurtosis(d)
         if finer is not None:
@@ -185,19 +197,21 @@ def _facts(report, x, facts): # what the data are
             ('different values', f'{min(len(flat.flatten()[:200_000].unique()), 200_000):,} among the first '
                                  f'{min(flat.numel(), 200_000):,}')]
     report.table(None, [r for r in rows if r[1]])
-    report.picture(lambda fig: _rows(fig, [('data', x)], 6), (7, 1.75),
+    report.picture(lambda fig: _rows(fig, [('data', x)], 6), (7, 1.3),
                    'The first maps, in one gray scale from the 1st to the 99th hundredth of their values.')
 
 def _rows(fig, of, n): # [(name, (B, 1, H, W))], each a row of pictures with the scale of the first
-    low, high = np.quantile(of[0][1][:n].flatten().double().numpy(), [.01, .99])
-    axes = fig.subplots(len(of), n, squeeze=False)
-    for (name, x), row in zip(of, axes):
-        for i, ax in enumerate(row):
-            ax.set(xticks=[], yticks=[])
-            for s in ax.spines.values(): s.set_visible(False)
-            if i < len(x): im = ax.imshow(x[i, 0], cmap='gray', vmin=low, vmax=high, interpolation='nearest')
-        row[0].set_ylabel(name)
-    fig.colorbar(im, ax=axes, shrink=.9, aspect=12 * len(of), pad=.01)
+    low, high = np.quantile(of[0][1][:n].double().cpu().numpy(), [.01, .99])
+    H, W = of[0][1].shape[2:]
+    h, w = H + max(2, H // 12), W + max(2, W // 12)
+    tiles = np.full((h * len(of) - h + H, w * n - w + W), np.nan)
+    for r, (_, x) in enumerate(of):
+        for i, a in enumerate(x[:n, 0]): tiles[r * h:r * h + H, i * w:i * w + W] = a.cpu().numpy()
+    ax = fig.add_subplot()
+    im = ax.imshow(tiles, cmap='gray', vmin=low, vmax=high, interpolation='nearest')
+    ax.set_xticks([]); ax.set_yticks([r * h + H / 2 for r in range(len(of))], [name for name, _ in of])
+    ax.tick_params(length=0); ax.spines[:].set_visible(False)
+    fig.colorbar(im, ax=ax, fraction=.02, pad=.01, aspect=9 * len(of))
 
 def _diagnosed(x): # with the symmetries that the data have
     brief = dict(wavelets=('haar', 'db4'), widest=3, sites=2**17)
@@ -206,14 +220,24 @@ def _diagnosed(x): # with the symmetries that the data have
     off = {k: False for k, w in words.items() if d.recommend[k] and any(s.startswith(w) for s in d.warnings)}
     return diagnose(x, **brief, **off) if off else d
 
+def _called(check): # the key of a check, in words
+    kind, _, k = check.partition(' ')
+    if check in ('horizontal', 'vertical'): return f'jump across the border over jumps inside, {check}'
+    words = {'axes': 'power across less power down, over their mean',
+             'diagonals': 'power along one diagonal less the other'}
+    return f'{words[kind]}, wave numbers {k} to {2 * int(k)}' if kind in words and k.isdigit() else check
+
 def _assumptions(report, d, before): # what holds
     report.say('The model takes the maps for independent draws of one stationary law on a torus, with a smooth '
                'density, and for as '
                'symmetric as it is told. What was done to make them so: ' + '; '.join(before) + '.')
     for s in d.warnings: report.card(s[0].upper() + s[1:] + '.', bad=True)
     if not d.warnings: report.card('None of the tests finds a fault.')
+    kinds = [s.split(':')[0] for s in d.warnings]
+    report.short.append(f'{len(kinds)} warning(s) about the assumptions: {"; ".join(kinds)}.' if kinds else
+                        'None of the tests of the assumptions finds a fault.')
     report.table(['measured on these maps', 'value', 'standard error'],
-                 [(k, f'{v:.3f}', f'{e:.3f}') for k, (v, e) in d.checks.items()])
+                 [(_called(k), f'{v:.3f}', f'{e:.3f}') for k, (v, e) in d.checks.items()])
     report.say('Ratios of jumps across the border are 1 for maps that close; differences by direction are relative, 0 '
                'for isotropic ones; a third '
                'moment is 0 for maps that are as often up as down, a kurtosis 3 for a Gaussian law.')
@@ -224,24 +248,30 @@ def _choice(report, d): # the diagnosis
                'log-density of the details has no negative curvature, they can be learned by score matching without a '
                'chain, and are sampled fast. Lower is better.')
     rows = [[c.strip() for c in line.strip('|').split('|')] for line in d.table().splitlines()]
-    report.table(rows[0], rows[2:])
+    name = f"{d.recommend['wavelet']}, {'half octaves' if d.recommend['half'] else 'octaves'}"
+    report.table(rows[0], [r for r in rows[2:] if r[0] == name])
+    report.table(rows[0], [r for r in rows[2:] if r[0] != name], 'the other projectors that were tried')
     report.picture(lambda fig: d.plot(fig.subplots(1, 2)), (7.6, 3), 'Left: negative eigenvalues of the Hessian of the '
                    'details, at each scale, for each projector. Right: its spectrum for the recommended one.')
-    report.card('Recommended: LogConcaveModel(' + ', '.join(f'{k}={v!r}' for k, v in d.recommend.items()) + ')')
+    best = 'LogConcaveModel(' + ', '.join(f'{k}={v!r}' for k, v in d.recommend.items()) + ')'
+    report.card(f'Recommended: {best}')
+    worst = max(r['negative'] for r in d.chosen())
+    report.short.append(f'Recommended is {best}, with {100 * worst:.1f} % negative eigenvalues at its worst step.')
 
 # %% ../nbs/examine.ipynb #e1300015
 def _beside(report, x, y, g): # data, samples
     z = gaussian_twin(x, g)
     of = [('data', x, _BLUE), ('model', y, _RED), ('Gaussian', z, _GREY)]
-    report.picture(lambda fig: _rows(fig, [(k, v) for k, v, _ in of], 6), (7, 3.9),
+    report.picture(lambda fig: _rows(fig, [(k, v) for k, v, _ in of], 6), (7, 3.5),
                    'Data, samples of the model, and Gaussian fields of the same spectrum, in one scale.')
     def spectra(fig):
         left, right = fig.subplots(1, 2)
         for name, v, colour in of[:2]:
             k, P = radial_spectrum(v)
-            P, e = P.double().mean(0), P.double().std(0) / len(P)**.5
+            k, P = k.numpy(), P.double().numpy()
+            P, e = P.mean(0), P.std(0) / len(P)**.5
             left.loglog(k, P, color=colour, label=name)
-            left.fill_between(k, (P - 2 * e).clamp_min(P.min() / 9), P + 2 * e, color=colour, alpha=.25, lw=0)
+            left.fill_between(k, np.maximum(P - 2 * e, P.min() / 9), P + 2 * e, color=colour, alpha=.25, lw=0)
         left.set(xlabel='wave number', ylabel='power a mode', title='spectrum (pairs handed over near by)')
         left.legend()
         edges = np.linspace(*np.quantile(x.numpy(), [1e-4, 1 - 1e-4]), 50)
@@ -260,11 +290,30 @@ def _beside(report, x, y, g): # data, samples
                'the data are not Gaussian.')
     report.table(['statistic', 'data', 'model', 'distance', 'Gaussian', 'distance'], rows)
     gain = [1 - abs(b[k][0] - a[k][0]) / abs(c[k][0] - a[k][0]) for k in a if off(a[k], c[k]) > 5]
-    report.card(f'Of the {len(gain)} statistics in which the data are not Gaussian (5 standard errors), the model '
-                f'makes up {100 * float(np.median(gain)):.0f} % of the '
-                f'distance on the median, {100 * min(gain):.0f} % on the worst.' if gain else
-                'In these statistics the data are as Gaussian fields of their spectrum: a Gaussian model would do.',
-                bad=bool(gain) and float(np.median(gain)) < .5)
+    middle = float(np.median(gain)) if gain else 1.
+    said = 'In these statistics the data are as Gaussian fields of their spectrum: a Gaussian model would do.'
+    if gain: said = (f'In {len(gain)} of {len(a)} statistics that were not handed over the data are not Gaussian (5 '
+                     'standard '
+                     'errors). There ' + (f'the model makes up {100 * middle:.0f} % of the distance, on the median.'
+                                          if middle > .1
+                     else 'the model is no better than Gaussian fields: its pairs and its potential of a pixel do not '
+                          'hold '
+                          'what makes these data what they are.'))
+    report.card(said, bad=middle < .5); report.short.append(said)
+
+def _sampled(report, model, n, g): # (<= n, 1, side, side), or None
+    try: return model.sample(n, g)
+    except SamplingError as e: why, kept = str(e).split(':')[0], []
+    for _ in range(8):
+        try: kept.append(model.sample(n // 8, g))
+        except SamplingError: pass
+    said = (f'Sampling fails: {why}. '
+            + (f'Of 8 smaller sets {len(kept)} are whole, and stand below; what leaves is left out, '
+            'so that the tails of the samples are cut.' if kept
+               else 'Of 8 smaller sets none is whole: the model cannot be '
+            'sampled. Its energies may be of use; more fields, or a transformation of their values, may help.'))
+    report.card(said, bad=True); report.short.append(said.split('. ')[0] + '.')
+    return torch.cat(kept) if kept else None
 
 def _modelled(report, x, before, out, seed, usage): # the common part of maps and pictures
     report.section('Which assumptions hold')
@@ -282,19 +331,20 @@ def _modelled(report, x, before, out, seed, usage): # the common part of maps an
     report.say(f'Fitted in {time.perf_counter() - begun:.0f} s, {sum(len(f) for f in model.levels):,} parameters at '
                f'{len(model.levels)} levels; saved as {place.name} beside this page.')
     report.section('Samples beside data')
-    try: y = model.sample(min(len(x), 400), g)
-    except SamplingError as e: report.card(f'The model cannot be sampled: {e}. Its energies may still be of use; more '
-                                           'fields or a transformation of their values may help.', bad=True)
-    else: _beside(report, x, y, g)
+    y = _sampled(report, model, min(len(x), 400), g)
+    if y is not None: _beside(report, x, y, g)
     report.section('How to use it')
     report.code(usage.format(model=str(place)))
+    report.say('x is what the model saw, in units of facts["sd"] about facts["mean"]; y are new samples in the same '
+               'units; energy has '
+               'the terms of the negative log-density of x, from fine to coarse, up to constants.')
 
 # %% ../nbs/examine.ipynb #e1300016
 _FIELDS_USE = """from deepstruct.files import read_fields
 from deepstruct.examine import LogConcaveModel, prepared
-x, facts = prepared(read_fields({source!r}, {name!r}), {side!r}) # as the model saw them: facts['mean'], facts['sd']
+x, facts = prepared(read_fields({source!r}{name}){side})
 model = LogConcaveModel.load({{model!r}})
-y, energy = model.sample(16), model.energy(x[:16]) # new fields; the terms of -log p of these"""
+y, energy = model.sample(16), model.energy(x[:16])"""
 
 def examine_fields(source, out, seed:int=0, name=None, side=None) -> Path:
     "The page on maps; ValueError as `read_fields` and `prepared`."
@@ -312,15 +362,16 @@ def examine_fields(source, out, seed:int=0, name=None, side=None) -> Path:
     report.section('What the data are')
     _facts(report, x, facts)
     here = str(Path(source).absolute()) if isinstance(source, (str, Path)) else 'maps.npy'
-    _modelled(report, z, how['said'], out, seed, _FIELDS_USE.format(source=here, name=name, side=side))
+    _modelled(report, z, how['said'], out, seed, _FIELDS_USE.format(source=here, name=f', {name!r}' if name else '',
+                                                                    side=f', {side}' if side else ''))
     return report.write(out)
 
 # %% ../nbs/examine.ipynb #e1300018
 _IMAGES_USE = """from deepstruct.data import patches
 from deepstruct.examine import LogConcaveModel, image_folder, prepared
-x, facts = prepared(patches(image_folder({source!r}), {side}, 2000)) # patches of your own pictures, of mean 0 and unit variance
+x, facts = prepared(patches(image_folder({source!r}), {side}, 2000))
 model = LogConcaveModel.load({{model!r}})
-y, energy = model.sample(16), model.energy(x[:16]) # new patches; the terms of -log p of these"""
+y, energy = model.sample(16), model.energy(x[:16])"""
 
 def _pictures(report, images, files): # what they are
     shapes, flat = {}, torch.cat([x.flatten()[::7] for x in images])
@@ -336,7 +387,7 @@ def _pictures(report, images, files): # what they are
                         ('exact duplicates', f'{copies:,}' if copies else 'none')])
     side = min(min(x.shape[1:]) for x in images[:6])
     crop = lambda x: x[:, (x.shape[1] - side) // 2:, (x.shape[2] - side) // 2:][:, :side, :side]
-    report.picture(lambda fig: _rows(fig, [('pictures', torch.stack([crop(x) for x in images[:6]]))], 6), (7, 1.75),
+    report.picture(lambda fig: _rows(fig, [('pictures', torch.stack([crop(x) for x in images[:6]]))], 6), (7, 1.3),
                    'The first pictures, their centred squares.')
 
 def _power_law(report, x): # of patches: does the spectrum fall like a power?
@@ -367,11 +418,16 @@ def examine_images(source, out, seed:int=0, side=None) -> Path:
     _modelled(report, x, [f'{len(x):,} patches of {n} x {n} at random places', *how['said']], out, seed,
               _IMAGES_USE.format(source=here, side=n))
     report.section('What does not hold')
-    report.list(['Objects have a place: patches at random places forget it, and with it what the picture shows.',
-                 'Edges and flat parts make details heavy-tailed at every scale and bind their sizes together; compare '
-                 'the kurtosis of details and the sizes of details above.',
-                 'Patches have no periodic borders; the smooth part that was taken off carries the largest scales.',
-                 'Colour is left out: the patches are luminances.'])
+    a, g = kept_out(x), kept_out(gaussian_twin(x, generator('examine', 'twin', seed)))
+    tails, sizes = (next(k for k in a if k.startswith(w)) for w in ('kurtosis of details', 'sizes of details'))
+    report.list([f'Gaussian: the {tails} is {a[tails]:.1f}, in Gaussian fields of the same spectrum {g[tails]:.1f}; '
+                 f'the {sizes} go together '
+                 f'with a correlation of {a[sizes]:.2f}, there {g[sizes]:.2f}. Edges and flat parts do this, at every '
+                 'scale.',
+                 'Stationary: objects have a place, which patches at random places forget, and with it what a picture '
+                 'shows.',
+                 'Periodic: patches have borders, and the smooth part that was taken off carries their largest scales.',
+                 'Gray: colours are left out, patches are luminances.'])
     return report.write(out)
 
 # %% ../nbs/examine.ipynb #e1300020
@@ -474,7 +530,7 @@ def _spectra(report, net, first, layers): # of the covariances of weights
         for ax, k in zip(axes, shown):
             ax.set_visible(True)
             for e, colour, style in zip(values[k], (_GREEN, _GREY), ('-', '--')):
-                ax.loglog(range(1, len(e) + 1), (e / e.mean()).clamp_min(1e-6), style, color=colour, lw=1.2)
+                ax.loglog(range(1, len(e) + 1), (e / e.mean()).clamp_min(1e-6).numpy(), style, color=colour, lw=1.2)
             ax.set_title(k, fontsize=8)
         fig.supxlabel('rank', fontsize=9); fig.supylabel('eigenvalue / mean', fontsize=9)
     report.say('Eigenvalues of the covariance of the weights of a layer, over its neurons, sorted. Training pulls a '

@@ -361,7 +361,8 @@ def _file(path, name):
         raise e if str(path) in str(e) else ValueError(f'{path} cannot be read: {e}') from e
 
 # %% ../nbs/foundations/12_files.ipynb #f1200019
-FIELDS = ('.npy', '.npz', '.h5', '.hdf5', '.nc', '.fits', '.fit', '.fts', '.fits.gz', '.fit.gz', '.fts.gz', '.pt', '.safetensors')
+FIELDS = ('.npy', '.npz', '.h5', '.hdf5', '.nc', '.fits', '.fit', '.fts', '.fits.gz', '.fit.gz',
+          '.fts.gz', '.pt', '.safetensors')
 
 def _is_array(a): return isinstance(a, Tensor) or hasattr(a, '__array__')
 
