@@ -369,7 +369,7 @@ def examine_fields(source, out, seed:int=0, name=None, side=None) -> Path:
 # %% ../nbs/examine.ipynb #e1300018
 _IMAGES_USE = """from deepstruct.data import patches
 from deepstruct.examine import LogConcaveModel, image_folder, prepared
-x, facts = prepared(patches(image_folder({source!r}), {side}, 2000))
+x, facts = prepared(patches(image_folder({source!r}), {side}, {count}))
 model = LogConcaveModel.load({{model!r}})
 y, energy = model.sample(16), model.energy(x[:16])"""
 
@@ -406,7 +406,8 @@ def examine_images(source, out, seed:int=0, side=None) -> Path:
     n = 2**min(5, int(math.log2(least))) if side is None else side
     if n < 8 or n & (n - 1) or n > least:
         raise ValueError(f'side is {n}; expected a power of two, from 8 to the {least} pixels of the smallest picture')
-    x, how = prepared(patches(images, n, 2000, generator('examine', 'patches', seed)), n)
+    count = min(2000, sum(x[0].numel() for x in images) // n**2) # as many as lie side by side: others repeat these
+    x, how = prepared(patches(images, n, count, generator('examine', 'patches', seed)), n)
     label = Path(source).name if isinstance(source, (str, Path)) else f'{len(images)} pictures'
     report = Report(f'What is in {label}', f'{len(images):,} pictures, examined as {len(x):,} gray patches of {n} x '
                                            f'{n}: what they are, which assumptions of a log-concave model by '
@@ -416,7 +417,7 @@ def examine_images(source, out, seed:int=0, side=None) -> Path:
     _power_law(report, x)
     here = str(Path(source).absolute()) if isinstance(source, (str, Path)) else [str(s) for s in source]
     _modelled(report, x, [f'{len(x):,} patches of {n} x {n} at random places', *how['said']], out, seed,
-              _IMAGES_USE.format(source=here, side=n))
+              _IMAGES_USE.format(source=here, side=n, count=count))
     report.section('What does not hold')
     a, g = kept_out(x), kept_out(gaussian_twin(x, generator('examine', 'twin', seed)))
     tails, sizes = (next(k for k in a if k.startswith(w)) for w in ('kurtosis of details', 'sizes of details'))
