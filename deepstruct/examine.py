@@ -28,6 +28,7 @@ from .rainbow.covariance import WEIGHTED, layer_weights
 from .rainbow.ensembles import accuracy
 from .rainbow.model import RainbowModel, residual_streams
 from .statistics import fisher, fisher_floor, layer_statistics, nc1, principal, separation
+from .training import forward_flops
 from .wavelets import Octave
 
 # %% ../nbs/examine.ipynb #e1300007
@@ -483,6 +484,9 @@ def _classes(report, net, layers, x, y, batch): # Fisher ratio and collapse by l
             s = s.project(principal(m, max(1, room // 4))); few = f' ({max(1, room // 4)} directions)'; m = s.moments()
         rows.append((k, f'{stats[k].moments().features}{few}', *s.estimate(fisher), fisher_floor(m), separation(m),
                      nc1(m)))
+    top = max(rows, key=lambda r: r[2])
+    report.short.append(f'The Fisher ratio goes from {rows[0][2]:.2g} in {rows[0][0]} to {top[2]:.2g} in {top[0]}, its '
+                        'largest.')
     report.say(f'{len(x):,} images of {C} classes, averaged over positions. The Fisher ratio is the trace of the '
                'inverse covariance within classes times that between them, over the number of '
                'classes; its floor is what equal classes would give. Collapse (nc1) is the other way round: 0 where '
@@ -498,7 +502,8 @@ def _classes(report, net, layers, x, y, batch): # Fisher ratio and collapse by l
     report.picture(draw, (7, 2.6),
                    'Fisher ratio with two standard errors, and collapse, from the first layer to the last.')
     report.table(['layer', 'features', 'Fisher ratio', 'floor', 'share between', 'nc1'],
-                 [(r[0], r[1], f'{r[2]:.3g} ± {r[3]:.1g}', f'{r[4]:.2g}', f'{r[5]:.2f}', f'{r[6]:.3g}') for r in rows])
+                 [(r[0], r[1], f'{r[2]:.3g} ± {r[3]:.1g}', f'{r[4]:.2g}', f'{r[5]:.2f}', f'{r[6]:.3g}') for r in rows],
+                 'the numbers, layer by layer')
 
 def _aligned(report, nets, layers, x, batch, name): # [net, other, control, control]
     pairs = [(0, 1), (2, 3)]
@@ -506,6 +511,9 @@ def _aligned(report, nets, layers, x, batch, name): # [net, other, control, cont
     of = lambda f, p, k: f(m[p][k])
     rows = [(k, of(cosine, pairs[0], k), of(cosine, pairs[1], k), of(cka, pairs[0], k), of(cka, pairs[1], k))
             for k in layers]
+    far = min(rows, key=lambda r: r[1])
+    report.short.append(f'Least like {name} is {far[0]}: cosine {far[1]:.2f} after rotation; two untrained networks '
+                        f'have {far[2]:.2f} there.')
     report.say(f'The network against {name}, at {len(x):,} images: the cosine of the two representations after the '
                'best rotation (1: equal up to a rotation), and linear CKA, unbiased. '
                'The control is one pair of untrained networks, which agree by their architecture alone.')
@@ -517,7 +525,7 @@ def _aligned(report, nets, layers, x, batch, name): # [net, other, control, cont
         ax.legend()
     report.picture(draw, (7, 2.6), 'Likeness of representations, layer by layer, up to a rotation.')
     report.table(['layer', 'cosine', 'two untrained', 'CKA', 'two untrained'],
-                 [(r[0], *(f'{v:.3f}' for v in r[1:])) for r in rows])
+                 [(r[0], *(f'{v:.3f}' for v in r[1:])) for r in rows], 'the numbers, layer by layer')
 
 def _spectra(report, net, first, layers): # of the covariances of weights
     modules = [dict(n.named_modules()) for n in (net, first)]
@@ -526,7 +534,7 @@ def _spectra(report, net, first, layers): # of the covariances of weights
     rank = lambda e: float(torch.special.entr(e / e.sum()).sum().exp())
     shown = [layers[i] for i in sorted({round(v) for v in np.linspace(0, len(layers) - 1, 6)})]
     def draw(fig):
-        axes = fig.subplots(2, 3, sharex=False, squeeze=False).flat
+        axes = fig.subplots(2, 3).ravel()
         for ax in axes: ax.set_visible(False)
         for ax, k in zip(axes, shown):
             ax.set_visible(True)
@@ -542,7 +550,7 @@ def _spectra(report, net, first, layers): # of the covariances of weights
                   'at initialisation'],
                  [(k, ' x '.join(map(str, layer_weights(modules[0][k]).flatten(1).shape)), f'{rank(a):.0f}',
                    f'{rank(b):.0f}', f'{float(a[0] / a.mean()):.1f}', f'{float(b[0] / b.mean()):.1f}')
-                  for k, (a, b) in values.items()])
+                  for k, (a, b) in values.items()], 'the numbers, layer by layer')
 
 def _drawn(report, net, train, test, batch, seed): # accuracy of draws
     batches, g = [(u, v) for u, v in zip(train[0].split(batch),
@@ -564,21 +572,20 @@ def _drawn(report, net, train, test, batch, seed): # accuracy of draws
                'others to '
                f'test, standard error about {50 / len(test[1])**.5:.1f} %.'
                + (f' {sum(map(len, streams))} layers that write to one stream are drawn jointly.' if streams else ''))
+    said = {k.split(' from')[0].split(',')[0]: v for k, v in rows[:3] if isinstance(v, float)}
+    report.short.append('Accuracy: ' + ', '.join(f'{k} {v:.1f} %' for k, v in said.items()) + '.')
     report.table(['network', 'accuracy (%)'], [(k, f'{v:.1f}' if isinstance(v, float) else v) for k, v in rows])
 
 # %% ../nbs/examine.ipynb #e1300021
 _NETWORK_USE = """from deepstruct.rainbow.alignment import aligned_layers, cosine
-from deepstruct.rainbow.covariance import covariance, effective_rank
 from deepstruct.statistics import fisher, layer_statistics
-# net, batches = yours: an nn.Module in evaluation mode, a list of (images, labels)
-s = layer_statistics(net, {layers!r}, batches, {classes}); print({{k: v.estimate(fisher) for k, v in s.items()}})
-m = aligned_layers(net, another, {layers!r}, batches); print({{k: cosine(v) for k, v in m.items()}})"""
+{given}
+print({{k: v.estimate(fisher) for k, v in layer_statistics(net, {layers!r}, batches, {classes}).items()}})
+print({{k: cosine(m) for k, m in aligned_layers(net, net, {layers!r}, batches).items()}})"""
 
-def _afford(net, x, layers, seconds): # how many images
-    with torch.no_grad():
-        net(x[:8])
-        begun = time.perf_counter(); net(x[:32]); t = (time.perf_counter() - begun) / len(x[:32])
-    return max(200, min(4000, int(seconds / (t * (3 * layers + 20)))))
+def _afford(net, x, layers, seconds): # how many images, at 3e9 operations a second, whatever the machine does meanwhile
+    with torch.no_grad(): each = forward_flops(lambda: net(x[:4])) / len(x[:4])
+    return max(200, min(4000, int(seconds * 3e9 / max(1, each * (3 * layers + 20)))))
 
 def examine_network(net, batches, out, seed:int=0, second=None, seconds:float=90., label='') -> Path:
     """The page on a network; ValueError for batches of another form, or no layer with weights. The network is left as
@@ -611,7 +618,12 @@ def examine_network(net, batches, out, seed:int=0, second=None, seconds:float=90
         _tried(report, 'A drawn network', lambda: _drawn(report, net, (x[:half], y[:half]), (x[half:], y[half:]), batch,
                                                          seed))
     report.section('How to use it')
-    report.code(_NETWORK_USE.format(layers=layers[-3:], classes=10 if y is None else int(y.max()) + 1))
+    module, _, function = label.partition(':')
+    given = (f'from {module} import {function}; net, batches, *_ = {function}()' if function else
+             '# net, batches = a network in evaluation mode and a list of (images, labels)')
+    report.code(_NETWORK_USE.format(given=given, layers=layers[-2:], classes=10 if y is None else int(y.max()) + 1))
+    report.say('Fisher ratios with their standard errors, and cosines after rotation, here against the network itself: '
+               'put another in its place.')
     return report.write(out)
 
 # %% ../nbs/examine.ipynb #e1300023

@@ -208,6 +208,9 @@ def test_a_network_by_name_and_against_itself(resnet, tmp_path, monkeypatch):
     page = E.examine('mine:make', 'm.html')
     said = ' '.join(check_page(page).split())
     assert 'What is in mine:make' in said and re.search(r'3 1\.000 0\.\d+ 1\.000', said) # the last layer against itself
+    code = html.unescape(re.search('<pre>(.*?)</pre>', page.read_text(), re.S)[1])
+    out = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True)
+    assert len(code.splitlines()) == 5 and out.returncode == 0 and "'3': " in out.stdout, out.stderr
     for bad, words in (('mine:none', 'cannot be imported'), ('nowhere:make', 'cannot be imported'),
                        ('mine:wrong', 'returned a int')):
         with pytest.raises(ValueError, match=words): E.examine(bad, 'm.html')
