@@ -335,10 +335,11 @@ def _modelled(report, x, before, out, seed, usage): # the common part of maps an
     y = _sampled(report, model, min(len(x), 400), g)
     if y is not None: _beside(report, x, y, g)
     report.section('How to use it')
+    if y is None: usage = usage.replace('y, energy = model.sample(16), model', 'energy = model')
     report.code(usage.format(model=str(place)))
-    report.say('x is what the model saw, in units of facts["sd"] about facts["mean"]; y are new samples in the same '
-               'units; energy has '
-               'the terms of the negative log-density of x, from fine to coarse, up to constants.')
+    new = '' if y is None else 'y are new samples in the same units; '
+    report.say(f'x is what the model saw, in units of facts["sd"] about facts["mean"]; {new}energy has the terms of '
+               'the negative log-density of x, from fine to coarse, up to constants.')
 
 # %% ../nbs/examine.ipynb #e1300016
 _FIELDS_USE = """from deepstruct.files import read_fields
