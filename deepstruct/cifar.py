@@ -6,14 +6,14 @@
 __all__ = ['CIFAR10', 'where_cifar10', 'cifar10']
 
 # %% ../nbs/foundations/11_cifar.ipynb #654dead7
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from .core import cache_dir, data_dir, reads
+from .data import where
+from .files import files_in
 
 # %% ../nbs/foundations/11_cifar.ipynb #47286b82
 CIFAR10 = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
@@ -21,9 +21,7 @@ _BATCHES = {'train': [f'data_batch_{i}.bin' for i in range(1, 6)], 'test': ['tes
 
 def where_cifar10() -> Path | None:
     "The folder under `$DEEPSTRUCT_DATA` or in the cache; None where there is none."
-    places = [d / 'cifar10' for d in (data_dir(), cache_dir() / 'data') if d]
-    for p in ('$DATA/cifar10', *places): reads(p)
-    return next((p for p in places if (p / 'test_batch.bin').exists() or (p / 'test').is_dir()), None)
+    return where('cifar10')
 
 def _from_batches(folder, names): # rows of a label and 3 x 32 x 32 bytes
     rows = []
@@ -37,16 +35,16 @@ def _from_batches(folder, names): # rows of a label and 3 x 32 x 32 bytes
     return rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0].astype(np.int64)
 
 def _from_pictures(folder, n): # classes in turn, so that the first n are balanced
-    files = [sorted(f for f in (folder / c).glob('*') if f.suffix.lower() in ('.png', '.jpg', '.jpeg'))
-             for c in CIFAR10]
+    files = [files_in(folder / c, ('.png', '.jpg', '.jpeg')) if (folder / c).is_dir() else [] for c in CIFAR10]
     if not all(files): raise ValueError(f'{folder} has no pictures of {CIFAR10[[len(f) for f in files].index(0)]}; '
                                         f'expected folders {", ".join(CIFAR10)}')
     pairs = sorted((i, c) for c, f in enumerate(files) for i in range(len(f)))[:n]
     x = np.empty((len(pairs), 3, 32, 32), np.uint8)
     for k, (i, c) in enumerate(pairs):
-        with Image.open(files[c][i]) as im: pixels = np.asarray(im.convert('RGB'))
-        if pixels.shape != (32, 32, 3):
-            raise ValueError(f'{files[c][i]} is {pixels.shape[1]} x {pixels.shape[0]}; expected 32 x 32')
+        with Image.open(files[c][i]) as im: pixels, mode = np.asarray(im.convert('RGB')), im.mode
+        if pixels.shape != (32, 32, 3) or mode not in ('RGB', 'L', 'P'):
+            raise ValueError(f'{files[c][i]} is {pixels.shape[1]} x {pixels.shape[0]} of kind {mode}; expected 32 x 32 '
+                             'in gray or colours of 8 bits')
         x[k] = pixels.transpose(2, 0, 1)
     return x, np.array([c for _, c in pairs])
 

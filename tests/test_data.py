@@ -66,8 +66,10 @@ def test_listing():
 
 def test_every_set_says_how_it_can_be_had():
     told = {r['name']: r['get'] for r in D.list_data()}
-    for d in D.REGISTRY.values(): assert d.embedded or d.url or d.name in ('photographs', *D.BY_HAND)
-    for name in D.BY_HAND: assert 'https://' in told[name] and f'$DEEPSTRUCT_DATA/{name}' in told[name]
+    for d in D.REGISTRY.values():
+        assert d.embedded or d.url or d.by_hand or d.name == 'photographs'
+        assert not d.by_hand or 'https://' in told[d.name] and f'$DEEPSTRUCT_DATA/{d.name}' in told[d.name]
+    assert set(told) == set(D.REGISTRY) and {'cifar10', 'celeba-hq', 'berkeley'} <= set(told)
     assert told['fashion-mnist'] == 'deepstruct data get fashion-mnist'
 
 
@@ -139,6 +141,34 @@ def test_the_wheel_carries_the_images(tmp_path):
     assert (carried / 'fashion_mnist.npy.xz').read_bytes() == (root
                                                                / 'data/fashion_mnist.npy.xz').read_bytes() and (carried
                                                                    / 'nbs/log_concavity/paper_cslc.toml').exists()
+
+
+def padded(x): return torch.nn.functional.pad((x - .286) / .353, (2, 2, 2, 2), value=-.286 / .353) # as the pages did
+
+
+def test_one_loader_gives_what_the_pages_made_of_the_images():
+    x, y = D.fashion_mnist('train', full=False)
+    i = torch.cat([(y == c).nonzero()[:30, 0] for c in range(10)])
+    for how, a, b in ((dict(n=50), x[:50], y[:50]), (dict(n=50, start=70), x[70:120], y[70:120]),
+                      (dict(start=9_990), x[-10:], y[-10:]), (dict(n=300, balanced=True), x[i], y[i])):
+        for more, z in ((dict(), a), (dict(normalised=True), (a - .286) / .353),
+                        (dict(side=32, normalised=True), padded(a)),
+                        (dict(side=32), torch.nn.functional.pad(a, (2, 2, 2, 2)))):
+            got = D.fashion_mnist('train', **how, **more)
+            assert torch.equal(got[0], z) and torch.equal(got[1], b) and got[0].dtype == torch.float32
+    whole = D.where('fashion-mnist') is not None
+    assert all(torch.equal(a, b) for a, b in zip(D.fashion_mnist('test', 9, full=None),
+                                                 D.fashion_mnist('test', 9, full=whole)))
+
+
+@pytest.mark.parametrize('how, words', [
+    (dict(side=30), 'side is 30'), (dict(n=15, balanced=True), 'multiple of 10'),
+                                        (dict(n=20, start=1, balanced=True), 'from image 1'),
+    (dict(n=10, start=9_995), 'n is 10 from image 9995'), (dict(start=-1), 'image -1'),
+                                        (dict(n=10_001), 'get fashion-mnist'),
+    (dict(n=10_000, start=10_000), 'expected 1 to 10,000')])
+def test_the_loader_refuses(how, words):
+    with pytest.raises(ValueError, match=words): D.fashion_mnist('train', **how)
 
 
 @pytest.mark.parametrize('call, words', [
