@@ -6,12 +6,15 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-_DOORS = dict.fromkeys( # what is opened at its first use: name -> module
-    """phi4 gaussian_field lensing turbulence read_fields read_images denoiser synthesize super_resolve inpaint fisher
-    neural_collapse align train error load claims reproduce examine""".split(), 'facade')
-_DOORS |= {'diagnose': 'log_concavity.your_fields', 'LogConcaveModel': 'log_concavity.model',
-           'WSGM': 'wavelet_diffusion.wsgm', 'Scattering2D': 'facade', 'LearnedScattering': 'networks',
-           'RainbowModel': 'rainbow.model'}
+_DOORS = {'facade': 'phi4 gaussian_field lensing turbulence fisher load claims reproduce',
+          'files': 'read_fields read_images', 'training': 'error',
+          'log_concavity.diagnose': 'diagnose', 'log_concavity.model': 'LogConcaveModel',
+          'wavelet_diffusion.wsgm': 'WSGM', 'wavelet_diffusion.denoisers': 'denoiser',
+          'wavelet_diffusion.synthesis': 'synthesize super_resolve inpaint',
+          'phase_collapse.scattering': 'Scattering2D', 'networks': 'LearnedScattering',
+          'classifiers': 'train neural_collapse', 'rainbow.alignment': 'align', 'rainbow.model': 'RainbowModel',
+          'examine': 'examine'}
+_DOORS = {name: module for module, names in _DOORS.items() for name in names.split()} # opened at its first use
 _BOTH = {'lensing', 'turbulence', 'examine'} # a door and a module of one name: the module opens the door when called
 __all__ = sorted(_DOORS)
 
@@ -41,11 +44,17 @@ def __dir__(): return [*__all__, '__version__']
 
 
 if TYPE_CHECKING:
-    from .facade import (Scattering2D, align, claims, denoiser, error, examine, fisher, gaussian_field, inpaint, lensing,
-                         load, neural_collapse, phi4, read_fields, read_images, reproduce, super_resolve, synthesize,
-                         train, turbulence)
+    from .classifiers import neural_collapse, train
+    from .examine import examine
+    from .facade import claims, fisher, gaussian_field, lensing, load, phi4, reproduce, turbulence
+    from .files import read_fields, read_images
+    from .log_concavity.diagnose import diagnose
     from .log_concavity.model import LogConcaveModel
-    from .log_concavity.your_fields import diagnose
     from .networks import LearnedScattering
+    from .phase_collapse.scattering import Scattering2D
+    from .rainbow.alignment import align
     from .rainbow.model import RainbowModel
+    from .training import error
+    from .wavelet_diffusion.denoisers import denoiser
+    from .wavelet_diffusion.synthesis import inpaint, super_resolve, synthesize
     from .wavelet_diffusion.wsgm import WSGM

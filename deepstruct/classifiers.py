@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import training
-from .core import (atomic, cache_dir, cached, check_batch, check_data, check_labels, generator, measuring, seeded,
-                             stage_key)
+from .core import (atomic, cache_dir, cached, check_batch, check_data, check_labels, generator, measuring,
+                             seeded, stage_key)
 from .networks import parameter_groups
 from .statistics import ClassMoments, nc1, nc2, nc3, nearest_mean
 
@@ -182,8 +182,8 @@ def train(net:nn.Module, data, # images (N, C, ...) and labels (N,), or batches 
           checkpoint=None, # folder where a run can be taken up again
           words=None, # that name the run, where data and network cannot be hashed
           **new) -> nn.Module: # of the recipe: epochs, lr, batch, ...
-    """A trained copy in evaluation mode, on the device of the network, with `history`; the network and the global random
-    state are left alone. ValueError for images and labels that do not fit the network or each other."""
+    """A trained copy in evaluation mode, on the device of the network, with `history`; the network and the global
+    random state are left alone. ValueError for images and labels that do not fit the network or each other."""
     r, (x, y), net = replace(recipe, **new), check_data(data), copy.deepcopy(net)
     if not any(p.requires_grad for p in net.parameters()):
         raise ValueError(f'{type(net).__name__} has no weights to train; expected some that require a gradient')

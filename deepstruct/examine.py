@@ -22,7 +22,8 @@ from .fields import radial_spectrum
 from .files import FIELDS, IMAGES, files_in, image_folder, opened, read_fields
 from .log_concavity.langevin import SamplingError
 from .log_concavity.model import LogConcaveModel
-from .log_concavity.your_fields import border_jump, diagnose, free_mean, periodic
+from .log_concavity.diagnose import diagnose
+from .log_concavity.your_fields import border_jump, free_mean, periodic
 from .rainbow.alignment import cka, compared, cosine
 from .rainbow.covariance import WEIGHTED, layer_weights
 from .rainbow.ensembles import accuracy
@@ -556,7 +557,7 @@ def _spectra(report, net, first, layers): # of the covariances of weights
 def _drawn(report, net, train, test, batch, seed): # accuracy of draws
     batches, g = [(u, v) for u, v in zip(train[0].split(batch),
                                          train[1].split(batch))], generator('examine', 'draw', seed)
-    model = RainbowModel.fit(net, batches)
+    model = RainbowModel().fit(net, batches)
     try: streams, shared = residual_streams(net)
     except ValueError: streams, shared = (), ()
     rows = [('trained', accuracy(net, *test))]
