@@ -124,7 +124,7 @@ nan = field(8).index_fill(0, torch.tensor([1]), torch.nan)
 
 
 @pytest.mark.parametrize('call, words', [
-    (lambda: pyramid(field(12), 'haar', 3), 'multiple of 8'), (lambda: pyramid(field(8), 'haar', -1), 'non-negative'),
+    (lambda: pyramid(field(12), 'haar', 3), 'multiple of 8'), (lambda: pyramid(field(8), 'haar', -1), 'depth is'),
                                          (lambda: pyramid(nan, 'db4', 1), 'NaN'),
     (lambda: pyramid(field(8)[:, :, :4], 'haar', 1), r'\(3, 1, 4, 8\)'), (lambda: pyramid(field(8)[:, 0], 'haar',
         1), 'expected'), (lambda: pyramid(field(8).long(), 'haar', 1), 'int64'),
