@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['KNOWN', 'sample_rows', 'class_numbers', 'Moments', 'procrustes', 'alignment', 'alignment_error', 'cosine', 'angle',
-           'cka', 'permutation', 'measurable', 'copied', 'evaluating', 'ran', 'caught', 'features_of', 'repeatable',
-           'images_of', 'labels_of', 'channel_axis', 'Marks', 'Reading', 'channel_axes', 'compared', 'aligned_layers',
-           'Rotations', 'align', 'aligned_to_mean']
+           'cka', 'permutation', 'measurable', 'copied', 'spared', 'evaluating', 'ran', 'caught', 'features_of',
+           'repeatable', 'images_of', 'labels_of', 'channel_axis', 'Marks', 'Reading', 'channel_axes', 'compared',
+           'aligned_layers', 'Rotations', 'align', 'aligned_to_mean']
 
 # %% ../../nbs/rainbow/00_alignment.ipynb #a1000004
-import copy, math, warnings
+import copy, math, threading, warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import combinations
 
 import torch
@@ -302,6 +302,9 @@ def copied(net:nn.Module) -> nn.Module: # a deep copy, of weights that are compu
     return copy.deepcopy(net, {id(v): v.detach().clone() for m in net.modules() for v in vars(m).values()
                                if torch.is_tensor(v) and not v.is_leaf})
 
+def spared(cards=()): # torch's random state, as it was afterwards; of the main thread, as threads share it
+    return torch.random.fork_rng(cards) if threading.current_thread() is threading.main_thread() else nullcontext()
+
 @contextmanager
 def evaluating(nets:Iterable): # nn.Modules
     """In evaluation mode inside; modes, buffers and torch's random state as they were afterwards. Warns where dropout
@@ -311,7 +314,7 @@ def evaluating(nets:Iterable): # nn.Modules
     if on: warnings.warn(f'{len(on)} dropout layer(s) were on; they are off while features are measured', stacklevel=3)
     held = [(m, k, b, b._version, b.clone()) for m, _ in modes for k, b in m._buffers.items() if b is not None]
     cards = sorted({p.device.index or 0 for net in nets for p in net.parameters() if p.is_cuda})
-    with torch.random.fork_rng(cards):
+    with spared(cards):
         try:
             for m, _ in modes: m.training = False
             yield
@@ -326,7 +329,9 @@ def ran(net, x): # what the network gives
     "ValueError where it draws random numbers: its features are then no function of its input."
     before = torch.get_rng_state()
     y = net(x)
-    if not torch.equal(before, torch.get_rng_state()):
+    if torch.equal(before, torch.get_rng_state()): return y
+    one, two = (torch.utils._pytree.tree_leaves(z) for z in (y, net(x))) # another thread may have drawn them
+    if not all(torch.equal(a, b) for a, b in zip(one, two) if torch.is_tensor(a)):
         raise ValueError(f'{type(net).__name__} draws random numbers in evaluation mode; expected features that are a '
                          'function of the input: F.dropout needs training=self.training')
     return y
@@ -350,7 +355,7 @@ def caught(net:nn.Module, layers:Iterable, # names
         if k in found: raise ValueError(f'layer {k!r} is used twice in one pass; expected each once: shared layers '
                                         'have no one representation')
         x = x if read is None else read(module, x)
-        found[k] = x.clone() if torch.is_tensor(x) else x
+        found[k] = torch.utils._pytree.tree_map_only(Tensor, Tensor.clone, x)
     get = lambda a, kw: a[0] if a else next(iter(kw.values()))
     hooks = [modules[k].register_forward_pre_hook(lambda m, a, kw, k=k: keep(k, m, get(a, kw)), with_kwargs=True)
              if inputs else modules[k].register_forward_hook(lambda m, a, y, k=k: keep(k, m, y)) for k in layers]
@@ -400,10 +405,15 @@ KNOWN = (-1, (nn.Linear, nn.Embedding, nn.RMSNorm, nn.LayerNorm)), (1, (nn.Conv1
     nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.modules.batchnorm._BatchNorm, nn.SyncBatchNorm,
     nn.modules.instancenorm._InstanceNorm, nn.GroupNorm, StandardizedMix))
 
+def _kind(module): # the axis of its channels and the forward of torch's class of it, or None twice
+    if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) > 1: return None, None
+    return next(((axis, k.forward) for axis, kinds in KNOWN for k in kinds if isinstance(module, k)), (None, None))
+
+def _alike(a, b): return torch.is_tensor(b) and a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-5)
+
 def channel_axis(module:nn.Module) -> int|None: # of what it gives; None where it is not known
-    if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) > 1: return None
-    return next((axis for axis, kinds in KNOWN for k in kinds if isinstance(module, k)
-                 and type(module).forward is k.forward), None)
+    axis, forward = _kind(module)
+    return axis if type(module).forward is forward else None
 
 class Marks:
     "A copy of a network, and what its places get or give where the channels of one layer are marked."
@@ -411,12 +421,17 @@ class Marks:
                  places:dict): # {key: (layer, whether its input, in place of what it gives, read)}
         self.net, self.x, self.places = copied(net).eval(), x[torch.arange(16) % len(x)], places
         self.given, self.calls = {}, {}
-        known = {k: m for k, m in self.net.named_modules() if channel_axis(m) is not None}
-        def give(k, y): self.given.setdefault(k, []).append(y.clone())
-        hooks = [m.register_forward_hook(lambda m, a, y, k=k: give(k, y)) for k, m in known.items()]
+        self.axis, self.odd = {}, set() # names of layers that give something else than their kind
+        known = {k: (m, a, f) for k, m in self.net.named_modules() for a, f in [_kind(m)] if a is not None}
+        def give(k, m, args, y):
+            _, axis, forward = known[k]
+            if type(m).forward is not forward and not _alike(forward(m, *args), y): self.odd.add(k); return
+            self.axis[k] = axis
+            self.given.setdefault(k, []).append(y.clone())
+        hooks = [m.register_forward_hook(lambda m, a, y, k=k: give(k, m, a, y)) for k, (m, _, _) in known.items()]
         self.clean = self._pass()
         for h in hooks: h.remove()
-        self.axis = {k: channel_axis(known[k]) for k in self.given}
+        known = {k: m for k, (m, _, _) in known.items()}
         for k in self.given: # a hook, since torch's fused paths pass by modules without
             known[k].forward = lambda *a, k=k, **kw: self._again(k)
             known[k].register_forward_hook(lambda m, a, y: None)
