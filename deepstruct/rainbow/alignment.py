@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KNOWN', 'sample_rows', 'class_numbers', 'Moments', 'procrustes', 'alignment', 'alignment_error', 'cosine', 'angle',
-           'cka', 'permutation', 'measurable', 'copied', 'spared', 'evaluating', 'ran', 'caught', 'features_of',
+           'cka', 'permutation', 'measurable', 'copied', 'spared', 'evaluating', 'steady', 'caught', 'features_of',
            'repeatable', 'images_of', 'labels_of', 'channel_axis', 'Marks', 'Reading', 'channel_axes', 'compared',
            'aligned_layers', 'Rotations', 'align', 'aligned_to_mean']
 
@@ -325,16 +325,15 @@ def evaluating(nets:Iterable): # nn.Modules
                     m._buffers[k] = b
                     if b._version != version: b.copy_(old)
 
-def ran(net, x): # what the network gives
-    "ValueError where it draws random numbers: its features are then no function of its input."
+def steady(net:nn.Module, x:Tensor): # a batch
+    "ValueError where the network draws random numbers: its features are then no function of its input."
     before = torch.get_rng_state()
-    y = net(x)
-    if torch.equal(before, torch.get_rng_state()): return y
-    one, two = (torch.utils._pytree.tree_leaves(z) for z in (y, net(x))) # another thread may have drawn them
+    y = net(x[:16])
+    if torch.equal(before, torch.get_rng_state()): return
+    one, two = (torch.utils._pytree.tree_leaves(z) for z in (y, net(x[:16]))) # another thread may have drawn them
     if not all(torch.equal(a, b) for a, b in zip(one, two) if torch.is_tensor(a)):
         raise ValueError(f'{type(net).__name__} draws random numbers in evaluation mode; expected features that are a '
                          'function of the input: F.dropout needs training=self.training')
-    return y
 
 def _one(k, x): # the features, where a layer gets or gives one tensor
     if torch.is_tensor(x): return x
@@ -365,7 +364,7 @@ def caught(net:nn.Module, layers:Iterable, # names
 # %% ../../nbs/rainbow/00_alignment.ipynb #a1000034
 def features_of(net:nn.Module, x:Tensor, layers:Iterable, inputs:bool=False, read:Callable|None=None) -> dict: # by name
     "Of one batch; ValueError as in `caught`, for layers that are not reached, or have more than one tensor."
-    with caught(net, layers, inputs, read) as found: ran(net, x)
+    with caught(net, layers, inputs, read) as found: net(x)
     lost = [k for k in layers if k not in found]
     if lost: raise ValueError(f'layer {lost[0]!r} was not reached in the forward pass; expected one that is')
     return {k: _one(k, found[k]) for k in layers}
@@ -451,7 +450,7 @@ class Marks:
             hooks.append(modules[k].register_forward_pre_hook(lambda m, a, kw, f=keep: f(m, a[0] if a else next(iter(
                 kw.values()))), with_kwargs=True) if inputs
                          else modules[k].register_forward_hook(lambda m, a, y, f=keep: f(m, y)))
-        try: y = ran(self.net, self.x)
+        try: y = self.net(self.x)
         finally: [h.remove() for h in hooks]
         whole = [t for t in torch.utils._pytree.tree_leaves(y) if torch.is_tensor(t)]
         return out | {None: torch.cat([t.flatten().to(torch.promote_types(t.dtype, torch.float32)) for t in whole])
@@ -513,6 +512,7 @@ def channel_axes(net:nn.Module, x:Tensor, # a batch
                  layers:Iterable, inputs:bool=False, read:Callable|None=None) -> dict: # {name: axis}
     "ValueError where it can neither be known nor seen."
     modules, first = dict(net.named_modules()), None
+    steady(net, x)
     found = features_of(net, x, layers, inputs, read)
     out = {k: 1 for k in layers if found[k].ndim == 2}
     if read is None: out |= {k: a for k in layers if (a := channel_axis(modules[k])) is not None}
@@ -593,7 +593,7 @@ def align(net_a:nn.Module, net_b:nn.Module, # of the same layers; widths may dif
         hooks = [m.register_forward_hook(lambda m, a, y, k=k: order.append(k)) for k, m in net_a.named_modules()
                  if channel_axis(m) is not None and k in theirs]
         try:
-            with evaluating([net_a]): ran(net_a, x[:2])
+            with evaluating([net_a]): net_a(x[:2])
         finally: [h.remove() for h in hooks]
         layers = [k for k in dict.fromkeys(order) if order.count(k) == 1]
     if not layers: raise ValueError('the networks have no layer in common whose channels are known; expected layers=')

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from ..networks import StandardizedMix
 from ..places import atomic
-from .alignment import (Marks, Moments, alignment, alignment_error, caught,
-                                          class_numbers, images_of, labels_of, measurable, ran, repeatable, sample_rows,
-                                          spared)
+from .alignment import (Marks, Moments, alignment, alignment_error, caught, evaluating,
+                                          class_numbers, images_of, labels_of, measurable, repeatable, sample_rows, spared,
+                                          steady)
 from .covariance import WEIGHTED, layer_weights, plain_copy, set_layer_weights
 
 # %% ../../nbs/rainbow/03_model.ipynb #c3000007
@@ -136,7 +136,9 @@ def traced(net:nn.Module, x:Tensor # a batch
     modules = dict(net.named_modules())
     places = {k: (k, True, None) for k, m in modules.items() if isinstance(m, (*WEIGHTED, _NORMS))
               and not isinstance(m, StandardizedMix)}
-    with spared(): marks = Marks(net, x, places)
+    with evaluating([net]):
+        steady(net, x)
+        marks = Marks(net, x, places)
     order = _executed(net, marks)
     if not all(torch.isfinite(v).all() for v in marks.clean.values()):
         raise ValueError('some features are NaN or infinite; expected finite ones: look at the images, then for the '
@@ -331,8 +333,8 @@ def _moments(ref, net, layers, theirs, batches): # {name: Moments} of what each 
     out = {k: Moments(layers[k].channels, theirs[k].channels) for k in names}
     modules = [dict(n.named_modules()) for n in (ref, net)]
     for batch in batches:
-        with caught(ref, names, inputs=True) as u: ran(ref, images_of(batch, ref))
-        with caught(net, names, inputs=True) as v: ran(net, images_of(batch, net))
+        with caught(ref, names, inputs=True) as u: ref(images_of(batch, ref))
+        with caught(net, names, inputs=True) as v: net(images_of(batch, net))
         for k in names:
             out[k].update(_features(layers[k], modules[0][k], u[k]), _features(theirs[k], modules[1][k], v[k]))
     return out
