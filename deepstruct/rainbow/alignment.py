@@ -53,7 +53,8 @@ def class_numbers(y, B:int, classes:int) -> Tensor: # (B,), of integers
     y = torch.as_tensor(y) if y is not None else y
     shape = None if y is None else tuple(y.shape)
     if y is not None and y.ndim == 2 and y.shape[1] == 1: y = y[:, 0]
-    if y is None or y.ndim != 1 or len(y) != B or y.is_complex() or y.is_floating_point() and not (y == y.round()).all():
+    if (y is None or y.ndim != 1 or len(y) != B or y.is_complex()
+            or y.is_floating_point() and not (y == y.round()).all()):
         raise ValueError(f'labels {shape if y is None else f"{shape}, {y.dtype}"}; expected {B} integers from 0 to '
                          f'{classes - 1}, one for each image (of a one-hot code: its argmax(1))')
     if not 0 <= int(y.min()) <= int(y.max()) < classes:
@@ -505,28 +506,29 @@ class Reading:
         z = self.clean
         if not z.ndim > 1 or not -z.ndim < axis < z.ndim: return False
         at = self.sources(axis)
-        if at is not None and len(at.unique()) > 1 and (at >= 0).sum() >= min(self.channels, len(at)): return True
+        told = at is not None and (len(at.unique()) > 1 or self.channels == z.shape[axis] == 1)
+        if told and (at >= 0).sum() >= min(self.channels, len(at)): return True
         return z.shape[axis] == self.channels > 1 and self.exchanged(lambda z, o: z.index_select(axis, o))
 
 def channel_axes(net:nn.Module, x:Tensor, # a batch
                  layers:Iterable, inputs:bool=False, read:Callable|None=None) -> dict: # {name: axis}
     "ValueError where it can neither be known nor seen."
-    modules, first = dict(net.named_modules()), None
+    modules = dict(net.named_modules())
     steady(net, x)
     found = features_of(net, x, layers, inputs, read)
     out = {k: 1 for k in layers if found[k].ndim == 2}
     if read is None: out |= {k: a for k in layers if (a := channel_axis(modules[k])) is not None}
     if set(out) == set(layers): return out
-    first = Marks(net, x, {k: (k, inputs, read) for k in layers if k not in out})
-    for source in reversed(first.given):
-        for k, seen in first.read(source).items():
+    marks = Marks(net, x, {k: (k, inputs, read) for k in layers if k not in out})
+    for source in reversed(marks.given):
+        for k, seen in marks.read(source).items():
             if k is None or k in out: continue
             axes = [a for a in range(1, seen.clean.ndim) if seen.along(a)]
             if len(axes) == 1: out[k] = axes[0]
         if set(out) == set(layers): return out
     k = next(k for k in layers if k not in out)
-    raise ValueError(f'layer {k!r} ({type(modules[k]).__name__}) has features {tuple(found[k].shape)}, and which axis is '
-                     f'that of the channels cannot be seen; expected channels={{{k!r}: axis}}, or read=')
+    raise ValueError(f'layer {k!r} ({type(modules[k]).__name__}) has features {tuple(found[k].shape)}, and which axis '
+                     f'is that of the channels cannot be seen; expected channels={{{k!r}: axis}}, or read=')
 
 # %% ../../nbs/rainbow/00_alignment.ipynb #a100002c
 @torch.no_grad()
@@ -575,7 +577,8 @@ class Rotations(dict):
         super().__init__({k: alignment(m) for k, m in moments.items()})
         self.nets, self.moments, self.how = nets, moments, how
 
-    def error(self, batches:Iterable|None=None) -> dict: # {layer: relative error}, on other batches, or on those of `align`
+    def error(self, batches:Iterable|None=None # others; default those of `align`
+             ) -> dict: # {layer: relative error}
         moments = self.moments if batches is None else aligned_layers(*self.nets, list(self), batches, **self.how)
         return {k: alignment_error(m, self[k]) for k, m in moments.items()}
 
@@ -587,7 +590,7 @@ def align(net_a:nn.Module, net_b:nn.Module, # of the same layers; widths may dif
     r"""$A_j=\arg\min\mathbb E\|A\hat\phi_j-\phi_j\|^2$ over rotations (arXiv 2305.18512, Sec. 2.2); ValueError for what
     is no network, layers that are not in both, and as in `compared`."""
     measurable(net_a, 'net_a'), measurable(net_b, 'net_b')
-    x = images_of(next(iter(repeatable(batches)), None), net_a)
+    with spared(): x = images_of(next(iter(repeatable(batches)), None), net_a)
     if layers is None:
         theirs, order = dict(net_b.named_modules()), []
         hooks = [m.register_forward_hook(lambda m, a, y, k=k: order.append(k)) for k, m in net_a.named_modules()

@@ -42,8 +42,8 @@ def set_layer_weights(module:nn.Module, W:Tensor): # (n, C, K)
            else W.reshape(module.weight.shape))
     with torch.no_grad(): module.weight.copy_(new)
     if not torch.equal(module.weight.detach(), new.to(module.weight)):
-        raise ValueError(f'a {type(module).__name__} keeps other weights than those that were written; expected a plain '
-                         'parameter: see `plain_copy`')
+        raise ValueError(f'a {type(module).__name__} keeps other weights than those that were written; expected a '
+                         'plain parameter: see `plain_copy`')
 
 def plain_copy(net:nn.Module, what:str='the network') -> nn.Module:
     """A deep copy whose weights are plain parameters: norms of weights and spectra, masks and other parametrisations

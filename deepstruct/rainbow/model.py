@@ -6,9 +6,9 @@
 __all__ = ['LAWS', 'Layer', 'traced', 'residual_streams', 'drawn_neurons', 'logistic_head', 'RainbowModel']
 
 # %% ../../nbs/rainbow/03_model.ipynb #c3000004
-import json, math, operator, warnings
+import json, operator, warnings
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import combinations
 
 import torch
@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from ..networks import StandardizedMix
 from ..places import atomic
-from .alignment import (Marks, Moments, alignment, alignment_error, caught, evaluating,
-                                          class_numbers, images_of, labels_of, measurable, repeatable, sample_rows, spared,
-                                          steady)
+from .alignment import (Marks, Moments, alignment, alignment_error, caught, class_numbers,
+                                          evaluating, images_of, labels_of, measurable, repeatable, sample_rows,
+                                          spared, steady)
 from .covariance import WEIGHTED, layer_weights, plain_copy, set_layer_weights
 
 # %% ../../nbs/rainbow/03_model.ipynb #c3000007
@@ -68,10 +68,11 @@ def _unsupported(net): # ValueError for kinds of layers that no law of neurons d
             raise ValueError(f'batch-norm {k!r} keeps no statistics; expected track_running_stats=True')
         if isinstance(m, (*WEIGHTED, _NORMS)): continue
         if own and not any(m.children()):
-            raise ValueError(f'layer {k!r} is a {kind}; expected layers among {", ".join(t.__name__ for t in WEIGHTED)}')
+            raise ValueError(f'layer {k!r} is a {kind}; expected layers among '
+                             f'{", ".join(t.__name__ for t in WEIGHTED)}')
         bare = [n for n in own if m._parameters[n].ndim == 2 and min(m._parameters[n].shape) > 1]
-        if bare: raise ValueError(f'{bare[0]!r} of {k or kind!r} is a matrix {tuple(m._parameters[bare[0]].shape)} that '
-                                  'belongs to no layer and would stay as trained; expected it as the weight of an '
+        if bare: raise ValueError(f'{bare[0]!r} of {k or kind!r} is a matrix {tuple(m._parameters[bare[0]].shape)} '
+                                  'that belongs to no layer and would stay as trained; expected it as the weight of an '
                                   'nn.Linear')
 
 def _kept(net): # names of what no law draws, and what stays as in the first network
@@ -90,18 +91,22 @@ def _executed(net, marks): # names of layers with weights and batch-norms, in or
     if twice: raise ValueError(f'layer {twice[0]!r} is used twice in one pass; expected each once: shared weights are '
                                'no draws of one law on one representation')
     odd = [k for k in known if k in marks.odd]
-    if odd: raise ValueError(f'layer {odd[0]!r} is a {type(net.get_submodule(odd[0])).__name__} with a forward of its own '
-                             'that gives something else than its weights times its input; expected torch\'s')
+    if odd: raise ValueError(f'layer {odd[0]!r} is a {type(net.get_submodule(odd[0])).__name__} with a forward of its '
+                             'own that gives something else than its weights times its input; expected torch\'s')
     lost = [k for k in known if k not in order]
     if lost: raise ValueError(f'layer {lost[0]!r} was not reached in the forward pass; expected one that is')
     modules = dict(net.named_modules())
     grouped = [(k, m.groups) for k in order if getattr(m := modules[k], 'groups', 1) != 1]
     if grouped: raise ValueError(f'layer {grouped[0][0]!r} has {grouped[0][1]} groups; expected 1')
-    own = [(k, p.untyped_storage().data_ptr()) for k in order for p in modules[k].parameters(recurse=False)]
+    return order
+
+def _untied(net): # the same; ValueError for layers that share a weight, or its storage
+    own = [(k, p.untyped_storage().data_ptr()) for k, m in net.named_modules() if isinstance(m, WEIGHTED)
+           for p in m.parameters() if p.numel()]
     tied = [(a, b) for (a, p), (b, q) in combinations(own, 2) if p == q and a != b]
     if tied: raise ValueError(f'layers {tied[0][0]!r} and {tied[0][1]!r} have one weight; expected a weight for each: '
                               'tied weights are no draws of one law on one representation')
-    return order
+    return net
 
 def _flattened(seen): # -> channels, order of a flattened input; (D, ()) where its parts have several sources
     D, C, at = seen.clean.shape[1], seen.channels, seen.sources(1)
@@ -132,7 +137,7 @@ def _readers(marks, modules, source): # {layer: (channels, order) of a flattened
 def traced(net:nn.Module, x:Tensor # a batch
           ) -> tuple: # {name: Layer} in order of use; [names of layers and batch-norms, in order]
     "ValueError for shared, tied or grouped weights, or layers that the model does not know."
-    _unsupported(measurable(net))
+    _unsupported(_untied(measurable(net)))
     modules = dict(net.named_modules())
     places = {k: (k, True, None) for k, m in modules.items() if isinstance(m, (*WEIGHTED, _NORMS))
               and not isinstance(m, StandardizedMix)}
@@ -304,7 +309,7 @@ def _networks(networks): # copies, in evaluation mode
     on = sum(m.training for n in networks if isinstance(n, nn.Module) for m in n.modules()
              if isinstance(m, nn.modules.dropout._DropoutNd))
     if on: warnings.warn(f'{on} dropout layer(s) were on; they are off in the model', stacklevel=3)
-    out = [plain_copy(n, f'network {i}').eval() for i, n in enumerate(networks)]
+    out = [plain_copy(_untied(measurable(n, f'network {i}'))).eval() for i, n in enumerate(networks)]
     kept = _kept(out[0])
     if kept: warnings.warn(f'{kept[0]!r} has values for each neuron, which no law draws; it stays as in the first '
                            'network', stacklevel=3)
@@ -385,7 +390,8 @@ class RainbowModel:
 
     @_OfClassToo
     def fit(self, networks, # one nn.Module, or several of the same layers
-            batches:Iterable) -> 'RainbowModel': # of images, or of (images, labels): read several times, and by `sample`
+            batches:Iterable # of images, or of (images, labels): read several times, and by `sample`
+           ) -> 'RainbowModel':
         """ValueError for networks that differ in layers or have others than the model knows, batches that can be read
         once, features that are not finite."""
         nets, history = _networks(networks), []
@@ -468,24 +474,25 @@ class RainbowModel:
         about, tensors = _read(path)
         self, part = cls(), lambda p: {k[len(p):]: v for k, v in tensors.items() if k.startswith(p)}
         self.layers = {l['name']: Layer(**l | {'order': tuple(l['order'])}) for l in about['layers']}
-        self.order, self.history, self.kind, self._weights = about['order'], about['history'], about['network'], part('net.')
-        rows = part('neurons.')
+        self.order, self.history, self.kind = about['order'], about['history'], about['network']
+        self._weights, rows = part('net.'), part('neurons.')
         self.neurons = {k: torch.view_as_complex(rows[k]) if k in about['complex'] else rows[k] for k in self.layers}
         if network is not None: self.net = _given(network, self._weights, self.kind, path)
         if batches is not None:
             if network is None: raise ValueError('batches without a network; expected both')
             self.batches = batches
-            layers, _ = traced(self.net, _images(batches, self.net))
-            if layers != self.layers: raise ValueError(f'the network has layers {list(layers.values())}; {path} was saved '
-                                                       f'of {list(self.layers.values())}')
+            with spared(): layers, _ = traced(self.net, _images(batches, self.net))
+            if layers != self.layers: raise ValueError(f'the network has layers {list(layers.values())}; {path} was '
+                                                       f'saved of {list(self.layers.values())}')
         return self
 
-    def weights(self) -> dict: return self._weights if self.net is None else self.net.state_dict() # of the first network
+    def weights(self) -> dict: # of the first network
+        return self._weights if self.net is None else self.net.state_dict()
 
     def _blank(self, like): # the network to be drawn, and its layers
         if self.net is None or self.batches is None:
-            raise ValueError('the model was loaded without its network and batches, on which a draw is aligned; expected '
-                             'RainbowModel.load(path, network, batches)')
+            raise ValueError('the model was loaded without its network and batches, on which a draw is aligned; '
+                             'expected RainbowModel.load(path, network, batches)')
         if like is None: return plain_copy(self.net), self.layers
         net = plain_copy(like, 'like').eval()
         layers = traced(net, images_of(next(iter(self.batches)), net))[0]
@@ -520,8 +527,8 @@ def _read(path): # what `save` wrote: description, tensors
         with safe_open(path, 'pt') as f:
             meta, tensors = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}
     except (SafetensorError, OSError) as e:
-        raise ValueError(f'{path} is not a safetensors file that can be read ({e}); expected one that RainbowModel.save '
-                         'wrote') from None
+        raise ValueError(f'{path} is not a safetensors file that can be read ({e}); expected one that '
+                         'RainbowModel.save wrote') from None
     if 'deepstruct.rainbow' not in meta:
         raise ValueError(f'{path} holds no rainbow model; expected a file that RainbowModel.save wrote')
     return json.loads(meta['deepstruct.rainbow']), tensors
