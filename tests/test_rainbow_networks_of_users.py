@@ -76,7 +76,7 @@ REFUSED = {'vit': 'channel by channel', 'vit_mha': 'attention is not supported',
 @pytest.mark.parametrize('name', MEMBERS)
 def test_models_of_users_networks(name):
     m = MEMBERS[name]
-    net, x = alive(m), m.images()
+    net, x = alive(m), m.images(30)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     if name in REFUSED:
         with pytest.raises(ValueError, match=REFUSED[name]): RainbowModel().fit(net, [x])
@@ -96,7 +96,7 @@ def test_models_of_users_networks(name):
     for n in net.modules(): # with the statistics of these images a kept law gives the network back
         if isinstance(n, nn.BatchNorm2d): n.momentum = 1.
     if name == 'groupnorm': assert near(outputs(RainbowModel().fit(net, [x]).sample(law=kept), x), outputs(net, x))
-    drawn = RainbowModel().fit(net, [(x, m.labels())]).sample(seed=1, head='refitted')
+    drawn = RainbowModel().fit(net, [(x, m.labels(30))]).sample(seed=1, head='refitted')
     assert torch.isfinite(outputs(drawn, x)).all()
 
 
