@@ -7,7 +7,7 @@ __all__ = ['SWEEPS', 'minus_laplacian', 'Phi4', 'autocorrelation', 'autocorrelat
            'radial_spectrum', 'spectrum_error', 'virial', 'gaussian_field']
 
 # %% ../nbs/foundations/04_fields.ipynb #75ae11aa
-import math, numbers, time
+import math, time
 from dataclasses import dataclass
 
 import numba
@@ -15,13 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import check_fields, progress
+from .core import check_fields, number, progress, seeded, tensor, whole
 
 # %% ../nbs/foundations/04_fields.ipynb #c77c199a
 def minus_laplacian(x:Tensor # (..., n, n), periodic
                    ) -> Tensor: # same shape
-    r"$-\Delta x$ with four neighbours."
+    r"$-\Delta x$ with four neighbours; ValueError for integers, which would wrap around."
+    if not (x.is_floating_point() or x.is_complex()): raise ValueError(f'x is {x.dtype}; expected floating point')
     return 4 * x - x.roll(1, -1) - x.roll(-1, -1) - x.roll(1, -2) - x.roll(-1, -2)
+
+def _wide(x): # half precision in float32, where fourth powers fit
+    if not x.is_floating_point(): raise ValueError(f'x is {x.dtype}; expected floating point')
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 @dataclass(frozen=True)
 class Phi4:
@@ -30,33 +35,35 @@ class Phi4:
     L: int = 32 # side, even
 
     def __post_init__(self):
-        object.__setattr__(self, 'L', int(self.L) if isinstance(self.L, numbers.Integral) else self.L)
-        object.__setattr__(self, 'beta', float(self.beta) if isinstance(self.beta, numbers.Real) else self.beta)
-        if not (isinstance(self.beta, (int, float)) and 0 <= self.beta < math.inf):
-            raise ValueError(f'beta is {self.beta!r}; expected a finite number, at least 0')
-        if not isinstance(self.L, int) or self.L < 2 or self.L % 2:
-            raise ValueError(f'L is {self.L!r}; expected an even integer, at least 2')
+        object.__setattr__(self, 'beta', number(self.beta, 'beta'))
+        object.__setattr__(self, 'L', whole(self.L, 'L', 2))
+        if self.beta < 0: raise ValueError(f'beta is {self.beta!r}; expected a finite number, at least 0')
+        if self.L % 2: raise ValueError(f'L is {self.L!r}; expected an even integer, at least 2')
 
     def energy(self, x:Tensor # (B, 1, L, L)
               ) -> Tensor: # (B,)
-        "E(x), up to no constant at all."
+        "E(x), up to no constant at all; of half precision in float32."
+        x = _wide(x)
         return (0.5 * self.beta * x * minus_laplacian(x) + x**4 - (1 + 2 * self.beta) * x**2).sum((1, 2, 3))
 
     def gradient(self, x:Tensor # (B, 1, L, L)
                 ) -> Tensor: # same shape
-        r"$\nabla E$, minus the score."
+        r"$\nabla E$, minus the score; of half precision in float32."
+        x = _wide(x)
         return self.beta * minus_laplacian(x) + 4 * x**3 - 2 * (1 + 2 * self.beta) * x
 
     def d2v(self, x:Tensor) -> Tensor: # same shape
         "$v''(x)$, the diagonal that the Hessian adds to beta times the Laplacian."
-        return 12 * x**2 - 2 * (1 + 2 * self.beta)
+        return 12 * _wide(x)**2 - 2 * (1 + 2 * self.beta)
 
 # %% ../nbs/foundations/04_fields.ipynb #c27261f4
 def autocorrelation(series # (chains, T) or (T,), stationary
                    ) -> np.ndarray: # (T,), rho(0) = 1
-    """Autocorrelation averaged over chains, about the mean of all of them; ValueError when it is not finite or does
-    not move."""
-    s = np.atleast_2d(np.asarray(series, dtype=float))
+    """Autocorrelation averaged over chains, about the mean of all of them; ValueError when it is not real, not finite
+    or does not move."""
+    s = tensor(series, 'series').detach().cpu()
+    if s.is_complex(): raise ValueError(f'series is {s.dtype}; expected real numbers')
+    series = s = np.atleast_2d(s.double().numpy())
     if s.ndim != 2 or s.shape[1] < 2:
         raise ValueError(f'series has shape {np.shape(series)}; expected (chains, T) with T at least 2')
     if not np.isfinite(s).all(): raise ValueError('series has values that are NaN or infinite; expected finite ones')
@@ -70,14 +77,15 @@ def autocorrelation(series # (chains, T) or (T,), stationary
 def autocorrelation_time(series, # (chains, T) or (T,), stationary
                          c:float=5. # Sokal's window: sum up to the first W >= c max(1, tau)
                         ) -> tuple: # tau, its standard error; in steps, 1/2 when independent
-    r"Integrated autocorrelation time $\tau=\frac12+\sum_{t=1}^W\rho(t)$."
+    r"Integrated autocorrelation time $\tau=\frac12+\sum_{t=1}^W\rho(t)$; ValueError for a window that is not positive."
+    if number(c, 'c') <= 0: raise ValueError(f'c is {c}; expected a positive number')
     rho = autocorrelation(series)
     taus = 0.5 + np.cumsum(rho[1:])
     # never shorter than c, for series that alternate
     inside = np.flatnonzero(np.arange(1, len(rho)) >= c * np.maximum(1, taus))
     W = int(inside[0]) + 1 if len(inside) else len(taus)
     tau = float(taus[W - 1])
-    return tau, abs(tau) * math.sqrt(2 * (2 * W + 1) / np.size(series))
+    return tau, abs(tau) * math.sqrt(2 * (2 * W + 1) / math.prod(np.shape(series)))
 
 # %% ../nbs/foundations/04_fields.ipynb #15bd79ed
 SWEEPS = 3 # of Metropolis for one of clusters: the cheapest independent field at side 32
@@ -220,16 +228,14 @@ def _observables(seen): return dict(energy=seen[..., 0], m2=seen[..., 1]**2, phi
 
 def simulate(model:Phi4, # which beta, which L
              n:int, # number of fields
-             generator:torch.Generator, # the only source of randomness, on the CPU
+             generator:torch.Generator, # the only source of randomness, or an integer (`core.seeded`)
              chains:int|None=None, # independent chains; default 32, or n when it is less
              hot:bool=False, # start from noise instead of an ordered field
              quiet:bool=True # no progress line
             ) -> Sample:
     r"Decorrelated fields of the $\varphi^4$ model."
-    if not isinstance(n, numbers.Integral) or n < 1:
-        raise ValueError(f'n is {n!r}; expected a positive number of fields')
-    C, L, start = min(chains or 32, n), model.L, time.perf_counter()
-    if C < 1: raise ValueError(f'chains is {chains!r}; expected a positive number')
+    n, generator = whole(n, 'n'), seeded(generator)
+    C, L, start = min(32 if chains is None else whole(chains, 'chains'), n), model.L, time.perf_counter()
     phi, states = (torch.randn(L, L, C, generator=generator, dtype=torch.float64).numpy() if hot
                    else np.ones((L, L, C)), _seeds(generator, C))
     run = lambda steps, every: _evolve(phi, float(model.beta), 1.5 / math.sqrt(1 + model.beta), steps, every, True,
@@ -259,26 +265,36 @@ Phi4.simulate = simulate
 # %% ../nbs/foundations/04_fields.ipynb #60778072
 def binder(m # magnetisations, one per field
           ) -> float:
-    r"$U_4 = 1-\langle m^4\rangle/3\langle m^2\rangle^2$."
-    m = torch.as_tensor(m, dtype=torch.float64)
+    r"$U_4 = 1-\langle m^4\rangle/3\langle m^2\rangle^2$; ValueError for numbers that are complex, or all zero."
+    m = tensor(m, 'm')
+    if m.is_complex() or not m.any():
+        raise ValueError(f'm is {m.dtype} of shape {tuple(m.shape)}; expected real numbers, not all zero')
+    m = m.double()
     return float(1 - (m**4).mean() / (3 * (m**2).mean()**2))
 
 def radial_spectrum(x:Tensor # (B, 1, n, n)
                    ) -> tuple: # k = 1 ... n/2, power per mode (B, n/2) of each field
-    "Power averaged over shells of wave numbers; a unit white noise has power 1 in each."
-    n = check_fields(x, channels=1).shape[-1]
+    """Power averaged over shells of wave numbers, on the device of the fields, of half precision in float32; a unit
+    white noise has power 1 in each. ValueError for a side of 1."""
+    x = _wide(check_fields(x, channels=1))
+    if (n := x.shape[-1]) < 2: raise ValueError(f'x has side {n}; expected 2 or more')
     f = np.fft.fftfreq(n, 1 / n)
     shell = torch.from_numpy(np.rint(np.hypot(f[:, None], f)).astype(np.int64)).flatten().to(x.device)
     power = torch.fft.fft2(x[:, 0], norm='ortho').abs().square().flatten(1)
     total = power.new_zeros(len(x), int(shell.max()) + 1).index_add_(1, shell, power)
-    return torch.arange(1, n // 2 + 1), (total / torch.bincount(shell))[:, 1:n // 2 + 1]
+    return torch.arange(1, n // 2 + 1, device=x.device), (total / torch.bincount(shell))[:, 1:n // 2 + 1]
 
 def spectrum_error(x:Tensor, y:Tensor, # (B, 1, n, n) each
                    generator=None, # randomness of the bootstrap
                    boots:int=200) -> dict: # ratio, sd: (n/2,); rms, worst: numbers
     """The log-ratio of two radial spectra: `rms` over the shells, with the sampling variance of both sets (bootstrap
-    over fields) subtracted from its mean square."""
+    over fields) subtracted from its mean square. ValueError for sides that differ, and shells without power."""
+    if x.shape[-1] != y.shape[-1]: raise ValueError(f'x has side {x.shape[-1]}, y has {y.shape[-1]}; expected one')
     P, Q = radial_spectrum(x)[1].double(), radial_spectrum(y)[1].double()
+    for name, S in (('x', P), ('y', Q)):
+        if not (S > 0).any(0).all():
+            raise ValueError(f'{name} has no power at wave number {int((~(S > 0).any(0)).nonzero()[0]) + 1}; expected '
+                             'some in every shell: a ratio is asked for')
     draw = lambda P: torch.stack([P[torch.randint(len(P), (len(P),), generator=generator)].mean(0).log()
                                   for _ in range(boots)])
     r, var = (P.mean(0) / Q.mean(0)).log(), draw(P).var(0) + draw(Q).var(0)
@@ -297,10 +313,12 @@ def virial(x:Tensor, # (B, 1, L, L)
 def gaussian_field(spectrum, # (w1, w2) -> power per mode, for angular frequencies in [-pi, pi)
                    n:int, # number of fields
                    L:int, # side
-                   generator:torch.Generator, # the only source of randomness
-                   dtype:torch.dtype=torch.float32
-                  ) -> Tensor: # (n, 1, L, L)
+                   generator:torch.Generator, # the only source of randomness, or an integer (`core.seeded`)
+                   dtype:torch.dtype=torch.float32 # or float64
+                  ) -> Tensor: # (n, 1, L, L), on the device of the generator
     "Exact stationary Gaussian fields of zero mean; ValueError when the power is not finite, non-negative and even."
+    n, L, generator = whole(n, 'n'), whole(L, 'L'), seeded(generator)
+    if dtype not in (torch.float32, torch.float64): raise ValueError(f'dtype is {dtype}; expected float32 or float64')
     w = 2 * torch.pi * torch.fft.fftfreq(L, dtype=torch.float64)
     S = torch.as_tensor(spectrum(w[:, None], w[None, :]), dtype=torch.float64).expand(L, L)
     if not (torch.isfinite(S) & (S >= 0)).all():

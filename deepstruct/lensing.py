@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 from scipy.special import hyp2f1
 from torch import Tensor
 
-from .core import cached, generator, progress
+from .core import cached, generator, number, progress, seeded, whole
 
 # %% ../nbs/foundations/05_lensing.ipynb #5a1e0007
 HUBBLE = 2997.92458 # c / H_0 in Mpc/h
@@ -37,8 +37,9 @@ class Cosmology:
     def __post_init__(self):
         for name, low, high in (('omega_m', 0, 1), ('omega_b', 0, self.omega_m), ('h', 0, 2), ('sigma8', 0, 3),
                                 ('n_s', 0, 2)):
-            v = getattr(self, name)
-            if not (isinstance(v, (int, float)) and low < v <= high):
+            v = number(getattr(self, name), name)
+            object.__setattr__(self, name, v)
+            if not low < v <= high:
                 raise ValueError(f'{name} is {v!r}; expected a number above {low}, at most {high}')
 
     def _F(self, p, q, r, a): return hyp2f1(p, q, r, -(1 - self.omega_m) / self.omega_m * np.asarray(a, float)**3)
@@ -106,12 +107,14 @@ class Lensing:
 
     def __post_init__(self):
         for name in ('particles', 'mesh'):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 4 or getattr(self, name) % 2:
+            object.__setattr__(self, name, whole(getattr(self, name), name, 4))
+            if getattr(self, name) % 2:
                 raise ValueError(f'{name} is {getattr(self, name)!r}; expected an even integer, at least 4')
         if self.mesh % self.particles:
             raise ValueError(f'mesh is {self.mesh}; expected a multiple of the {self.particles} particles per side')
         for name in ('side', 'a_start', 'step', 'z_source'):
-            if not 0 < getattr(self, name) < math.inf:
+            object.__setattr__(self, name, number(getattr(self, name), name))
+            if getattr(self, name) <= 0:
                 raise ValueError(f'{name} is {getattr(self, name)!r}; expected a positive number')
         if 1 / (1 + self.z_source) <= self.a_start:
             raise ValueError(f'z_source is {self.z_source}, before a_start = {self.a_start}; expected a source that is '
@@ -333,8 +336,7 @@ def plane_pool(model:Lensing,
                quiet:bool=True # no progress line
               ) -> Tensor: # (boxes, slabs, 3, mesh, mesh) float32
     "The planes of boxes 0, 1, ... of a pool; each box is computed once and then read from the cache."
-    if not isinstance(boxes, int) or boxes < 1: raise ValueError(f'boxes is {boxes!r}; expected a positive number')
-    one = cached(box_planes)
+    boxes, one = whole(boxes, 'boxes'), cached(box_planes)
     return torch.stack([one(model, pool, b) for b in (range(boxes) if quiet else progress(range(boxes),
         f'particle-mesh boxes, pool {pool}'))])
 
@@ -363,7 +365,7 @@ def _overlap(start, # (n,) first edge, in cells
 def convergence_maps(model:Lensing,
                      planes:Tensor, # (boxes, slabs, 3, mesh, mesh) from `plane_pool`
                      n:int, # number of maps
-                     generator:torch.Generator, # the only source of randomness, on the CPU
+                     generator:torch.Generator, # the only source of randomness, on the CPU; or an integer
                      pixels:int=64, # per side; on the torus a divisor of the mesh
                      opening:float|None=None # degrees of a light cone; None: parallel rays on the torus
                     ) -> Sample:
@@ -374,8 +376,8 @@ def convergence_maps(model:Lensing,
                          f'{m}, {m}), as this model makes them')
     if not torch.isfinite(planes).all():
         raise ValueError('planes have values that are NaN or infinite; expected finite ones')
-    if not isinstance(n, int) or n < 1: raise ValueError(f'n is {n!r}; expected a positive number of maps')
-    if not isinstance(pixels, int) or pixels < 1 or (opening is None and m % pixels):
+    n, pixels, generator, planes = whole(n, 'n'), whole(pixels, 'pixels'), seeded(generator), planes.float()
+    if opening is None and m % pixels:
         raise ValueError(f'pixels is {pixels!r}; expected a positive number, on the torus a divisor of the mesh {m}')
     if opening is not None and not 0 < math.radians(opening) * chi[-1] <= model.side:
         raise ValueError(f'opening is {opening}; expected degrees above 0, at most '
@@ -384,14 +386,14 @@ def convergence_maps(model:Lensing,
     draw = lambda high: torch.randint(high, (n, len(chi)), generator=generator)
     # shift by whole cells; the second m are flipped
     boxes, axes, swap, down, across = draw(len(planes)), draw(3), draw(2), draw(2 * m), draw(2 * m)
-    out = torch.zeros(n, pixels, pixels)
+    out = torch.zeros(n, pixels, pixels, device=planes.device)
     for i, w in enumerate(weights):
         if i == 0 or widths[i] != widths[i - 1]:
             A = _overlap(torch.arange(m), widths[i], pixels, m)
-            A = torch.cat([A, A.flip(1)])
+            A = torch.cat([A, A.flip(1)]).to(planes.device)
         for rows in torch.arange(n).split(256):
             P = planes[boxes[rows, i], i, axes[rows, i]]
-            P = torch.where(swap[rows, i, None, None] == 1, P.mT, P)
+            P = torch.where((swap[rows, i, None, None] == 1).to(P.device), P.mT, P)
             out[rows] += float(w) * (A[down[rows, i]] @ P @ A[across[rows, i]].mT)
     pixel = 60 / pixels * (opening or math.degrees(model.side / (weights @ chi / weights.sum())))
     noise = (weights**2 * (m * pixels / widths)**2).sum() / model.particles**3
@@ -416,6 +418,8 @@ def box_error(model:Lensing,
 
 def skewness(x:Tensor # (B, 1, n, n)
             ) -> float:
-    r"$\langle(\kappa-\bar\kappa)^3\rangle/\langle(\kappa-\bar\kappa)^2\rangle^{3/2}$ over all pixels of all maps."
+    r"""$\langle(\kappa-\bar\kappa)^3\rangle/\langle(\kappa-\bar\kappa)^2\rangle^{3/2}$ over all pixels of all maps;
+    ValueError where they are all the same."""
     x = x.double() - x.double().mean()
+    if not x.any(): raise ValueError('x is constant; its skewness is not defined')
     return float((x**3).mean() / (x**2).mean()**1.5)

@@ -19,9 +19,9 @@ def gabor(side:int, # n
           slant:float=1. # s: the envelope is 1/s times as long across
          ) -> Tensor: # (n, n) complex128, centre at (0, 0)
     "Periodised; ValueError for a side below 2 or widths that are not positive."
-    if side < 2 or not (sigma > 0 and slant > 0):
+    if side < 2 or not (0 < sigma < math.inf and 0 < slant < math.inf) or not math.isfinite(theta + xi):
         raise ValueError(f'side is {side}, sigma is {sigma}, slant is {slant}; expected a side of 2 or more, positive '
-                         'widths')
+                         'widths, a finite direction and frequency')
     periods = max(2, math.ceil(6 * sigma / min(slant, 1.) / side))
     u = torch.arange(-periods * side, (periods + 1) * side, dtype=torch.float64)
     c, s = math.cos(theta), math.sin(theta)

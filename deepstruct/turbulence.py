@@ -10,10 +10,11 @@ import math, time
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .core import progress
+from .core import number, progress, seeded, whole
 from .fields import autocorrelation, autocorrelation_time
 
 # %% ../nbs/foundations/06_turbulence.ipynb #70b00007
@@ -30,13 +31,16 @@ class Turbulence:
     courant: float = 2. # largest (|u| + |v|) K h of a time step h; the scheme is unstable above 2.8
 
     def __post_init__(self):
-        if not isinstance(self.L, int) or self.L < 8 or self.L % 2:
-            raise ValueError(f'L is {self.L!r}; expected an even integer, at least 8')
-        if not isinstance(self.order, int) or self.order < 1:
-            raise ValueError(f'order is {self.order!r}; expected a positive integer')
-        for name in ('drag', 'injection') + ('viscosity',) * (self.viscosity is not None):
-            if not 0 <= getattr(self, name) < math.inf:
+        keep = lambda name, v: object.__setattr__(self, name, v)
+        keep('L', whole(self.L, 'L', 8))
+        keep('order', whole(self.order, 'order'))
+        if self.L % 2: raise ValueError(f'L is {self.L!r}; expected an even integer, at least 8')
+        for name in ('drag', 'injection', 'courant') + ('viscosity',) * (self.viscosity is not None):
+            keep(name, number(getattr(self, name), name))
+            if getattr(self, name) < 0:
                 raise ValueError(f'{name} is {getattr(self, name)!r}; expected a finite number, at least 0')
+        if np.ndim(self.shell) == 1 and len(self.shell) == 2:
+            keep('shell', tuple(number(k, f'shell is {self.shell!r}: a wave number') for k in self.shell))
         if not 0 < self.courant < 2.8:
             raise ValueError(f'courant is {self.courant!r}; expected a number between 0 and 2.8')
         if (not isinstance(self.shell, tuple) or len(self.shell) != 2
@@ -73,7 +77,10 @@ class _Modes:
         self.edge = torch.nonzero(self.column == 0).flatten() # stored twice: at ky and -ky
 
 @lru_cache(8)
-def _modes(model, dtype): return _Modes(model, dtype)
+def _modes(model, dtype, device):
+    with torch.device('cpu'): m = _Modes(model, dtype)
+    for k, v in vars(m).items(): setattr(m, k, v.to(device))
+    return m
 
 def to_modes(model:Turbulence,
              x:Tensor # (..., L, L)
@@ -94,7 +101,7 @@ def advection(model:Turbulence,
               w:Tensor # (B, L, K+1) complex modes of the vorticity
              ) -> tuple: # modes of -J(psi, omega), same shape; the velocity (B, 2, L, L)
     r"$-J(\psi,\omega)$ of the truncated equations."
-    m = _modes(model, w.real.dtype)
+    m = _modes(model, w.real.dtype, w.device)
     uv = to_fields(model, w[:, None] * m.velocity)
     u, v = uv[:, 0], uv[:, 1]
     q = torch.fft.fft(torch.fft.rfft(torch.stack([u * v, (v - u) * (v + u)], 1), dim=-1,
@@ -106,7 +113,7 @@ def quadratics(model:Turbulence,
                w:Tensor # (B, L, K+1) complex modes of the vorticity
               ) -> dict: # (B, 2) float64 each: enstrophy and energy
     "What is there (`content`), and what `drag` and `viscosity` remove of it per time."
-    m = _modes(model, torch.float64)
+    m = _modes(model, torch.float64, w.device)
     share = (torch.view_as_real(w).double().square().sum(-1) * m.twice
              / (2 * model.L**2))[:, None] * torch.stack([torch.ones_like(m.inverse), m.inverse])
     content = share.sum((-2, -1))
@@ -114,14 +121,14 @@ def quadratics(model:Turbulence,
 
 # %% ../nbs/foundations/06_turbulence.ipynb #70b00016
 @lru_cache(8)
-def _factor(model, dtype, h): return torch.exp(-_modes(model, torch.float64).decay * h).to(dtype)
+def _factor(model, dtype, device, h): return torch.exp(-_modes(model, torch.float64, device).decay * h).to(dtype)
 
 def step(model:Turbulence,
          w:Tensor, # (B, L, K+1) complex modes of the vorticity
          h:float # time
         ) -> tuple: # modes after h, without forcing; the velocity (B, 2, L, L) before
     "Runge-Kutta of fourth order with an integrating factor."
-    half, full = (_factor(model, w.real.dtype, h * part) for part in (0.5, 1))
+    half, full = (_factor(model, w.real.dtype, w.device, h * part) for part in (0.5, 1))
     hw, fw = half * w, full * w
     k1, uv = advection(model, w)
     k1 *= half
@@ -136,8 +143,9 @@ def stir(model:Turbulence,
          generator:torch.Generator # the only source of randomness
         ) -> Tensor: # (B, 2) float64: enstrophy and energy that this has added
     "Adds the forcing of a time h."
-    m = _modes(model, w.real.dtype)
-    noise = torch.randn(len(w), len(m.row), 2, generator=generator, dtype=w.real.dtype)
+    m = _modes(model, w.real.dtype, w.device)
+    noise = torch.randn(len(w), len(m.row), 2, generator=generator, dtype=w.real.dtype,
+                        device=generator.device).to(w.device)
     before = w[:, m.row, m.column]
     after = before + torch.view_as_complex(noise * math.sqrt(model.injection * h * model.L**2 / (2 * len(m.row))))
     w[:, m.row, m.column] = after
@@ -153,7 +161,9 @@ def decay(model:Turbulence,
           steps:int|None=None # equal ones; None: as many as the Courant number of the first field asks for
          ) -> Tensor: # modes after T
     "The flow without forcing; ValueError when it is no longer finite."
-    steps = steps or max(1, math.ceil(T * model.K * float(advection(model, w)[1].abs().sum(1).max()) / model.courant))
+    if steps is None:
+        steps = max(1, math.ceil(T * model.K * float(advection(model, w)[1].abs().sum(1).max()) / model.courant))
+    steps = whole(steps, 'steps')
     for _ in range(steps): w = step(model, w, T / steps)[0]
     if not torch.isfinite(torch.view_as_real(w)).all():
         raise ValueError(f'the flow is no longer finite after {steps} steps to time {T:g}; expected more steps, or '
@@ -198,6 +208,7 @@ def _run(model, w, intervals, interval, generator):
     return w, torch.stack(seen, 1), torch.stack(low, 1), steps
 
 def _times(seen, low): # observable -> series, tau and its error, in intervals
+    seen, low = seen.cpu(), low.cpu()
     series = dict(enstrophy=seen[:, :, 0, 0].numpy(), energy=seen[:, :, 0, 1].numpy(),
                   field=low.transpose(1, 2).flatten(0, 1).numpy())
     return {k: (s, *autocorrelation_time(s)) for k, s in series.items()}
@@ -209,7 +220,7 @@ def _settled(times): # do the means of the first and the second half agree?
     return True
 
 def _budget(seen):
-    rates, out = seen[:, :, 1:].numpy(), {}
+    rates, out = seen[:, :, 1:].cpu().numpy(), {}
     for i, name in enumerate(('enstrophy', 'energy')):
         balance = rates[..., 0, i] - rates[..., 1, i] - rates[..., 2, i]
         error = math.sqrt(balance.var() * max(1, 2 * autocorrelation_time(balance)[0]) / balance.size)
@@ -220,22 +231,22 @@ def _budget(seen):
 # %% ../nbs/foundations/06_turbulence.ipynb #70b00027
 def simulate(model:Turbulence,
              n:int, # number of fields
-             generator:torch.Generator, # the only source of randomness, on the CPU
+             generator:torch.Generator, # the only source of randomness, on the CPU; or an integer
              chains:int|None=None, # independent flows; default 8, or n when it is less
              interval:float=0.25, # time between two observations
              dtype:torch.dtype=torch.float32, # of the integration
-             quiet:bool=True # no progress line
+             quiet:bool=True, # no progress line
+             device='cpu' # where the flows run, and the fields are
             ) -> Sample:
     "Decorrelated vorticity fields of the stationary flow; ValueError when there is none, or when it is not reached."
-    if not isinstance(n, int) or n < 1: raise ValueError(f'n is {n!r}; expected a positive number of fields')
+    n, generator = whole(n, 'n'), seeded(generator)
     if not (model.injection > 0 and model.drag > 0):
         raise ValueError(f'injection is {model.injection}, drag {model.drag}; expected both above 0: no other flow is '
                          'stationary')
     if dtype not in (torch.float32, torch.float64): raise ValueError(f'dtype is {dtype}; expected float32 or float64')
-    C, start = min(chains or 8, n), time.perf_counter()
-    if C < 1 or not interval > 0:
-        raise ValueError(f'chains is {chains!r}, interval {interval!r}; expected positive numbers')
-    w, burn, length = torch.zeros(C, model.L, model.K + 1, dtype=dtype.to_complex()), 0, 64
+    C, start = min(8 if chains is None else whole(chains, 'chains'), n), time.perf_counter()
+    if number(interval, 'interval') <= 0: raise ValueError(f'interval is {interval!r}; expected a positive number')
+    w, burn, length = torch.zeros(C, model.L, model.K + 1, dtype=dtype.to_complex(), device=device), 0, 64
     while True:
         w, seen, low, _ = _run(model, w, length, interval, generator)
         burn, times = burn + length, _times(seen[:, length // 2:], low[:, length // 2:])

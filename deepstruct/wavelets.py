@@ -15,7 +15,7 @@ import pywt
 import torch
 from torch import Tensor
 
-from .core import check_fields
+from .core import check_fields, whole
 
 # %% ../nbs/foundations/03_wavelets.ipynb #00360386
 WAVELETS = tuple(w for w in pywt.wavelist(kind='discrete') if pywt.Wavelet(w).orthogonal and w != 'dmey')
@@ -168,8 +168,7 @@ def pyramid(x:Tensor, # (B, 1, n, n), finite
             depth:int # J; 2^J divides n
            ) -> list: # [x_J, detail_J, ..., detail_1]
     r"The orthonormal periodic wavelet transform $(x_J, \bar x_J, \dots, \bar x_1)$."
-    step, details = Octave(wavelet), []
-    if depth < 0: raise ValueError(f'depth is {depth}; expected a non-negative integer')
+    step, details, depth = Octave(wavelet), [], whole(depth, 'depth', 0)
     if not torch.isfinite(_band(x, 'x', 1, 2**depth).sum()): check_fields(x)
     # what a processor's cache holds
     part = max(1, 2**18 // max(1, x[0].numel())) if x.device.type == 'cpu' and len(x) else len(x)
@@ -215,7 +214,7 @@ def packets(x:Tensor, # (B, 1, n, n), finite
            ) -> Tensor: # (B, 2^d, 2^d, n/2^d, n/2^d): [b, i, k] has vertical frequency band i, horizontal band k
     "Orthonormal periodic wavelet packets in order of frequency."
     check_wavelet(wavelet)
-    if depth < 0: raise ValueError(f'depth is {depth}; expected a non-negative integer')
+    depth = whole(depth, 'depth', 0)
     n, q = check_fields(x, channels=1, divisible=2**depth).shape[-1], 2**depth
     U = packet_tensor(wavelet, n, depth, x.dtype, x.device)
     return (U @ x[:, 0] @ U.T).view(-1, q, n // q, q, n // q).transpose(2, 3)
@@ -223,8 +222,11 @@ def packets(x:Tensor, # (B, 1, n, n), finite
 def inverse_packets(bands:Tensor, # as `packets` returns them
                     wavelet:str # its name
                    ) -> Tensor: # (B, 1, n, n)
-    "The field whose packets are `bands`."
+    "The field whose packets are `bands`; ValueError for another shape."
     q, m = bands.shape[1], bands.shape[-1]
+    if bands.ndim != 5 or bands.shape[1:] != (q, q, m, m) or q & (q - 1) or not bands.is_floating_point():
+        raise ValueError(f'bands are {bands.dtype} of shape {tuple(bands.shape)}; expected floating (batch, q, q, m, m)'
+                         ' with q a power of two')
     U = packet_tensor(wavelet, q * m, q.bit_length() - 1, bands.dtype, bands.device)
     return (U.T @ bands.transpose(2, 3).reshape(-1, q * m, q * m) @ U)[:, None]
 

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 
 from deepstruct.core import generator
 from deepstruct.fields import (Phi4, _clusters, _evolve, _exp_minus, _seeds, autocorrelation, autocorrelation_time,
-                               binder, gaussian_field, minus_laplacian, radial_spectrum, virial)
+                               binder, gaussian_field, minus_laplacian, radial_spectrum, spectrum_error, virial)
 torch.set_num_threads(1)
 
 
@@ -192,3 +192,58 @@ def test_binder_limits():
      'even'), (lambda: gaussian_field(lambda a, b: -1 - 0 * a * b, 1, 8, generator(0)), 'negative')])
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words): call()
+
+# Types, blanks and text: right, or refused by name
+
+X16 = torch.randn(6, 1, 16, 16, generator=generator('half'))
+
+@pytest.mark.parametrize('dtype', (torch.float16, torch.bfloat16))
+@pytest.mark.parametrize('f', [lambda x: Phi4(.6, 16).energy(x), lambda x: Phi4(.6, 16).gradient(x),
+                               lambda x: Phi4(.6, 16).d2v(x), lambda x: radial_spectrum(x)[1],
+                               lambda x: spectrum_error(x, X16, generator('boot'))['ratio'], lambda x: virial(x, .6)])
+def test_half_precision_is_widened(dtype, f):
+    x = (30 * X16).to(dtype) # whose fourth powers and sums are beyond the range of half
+    got, want = f(x), f(x.float())
+    assert got.dtype in (torch.float32, torch.float64) and torch.equal(got, want) and torch.isfinite(got).all()
+
+@pytest.mark.parametrize('dtype', (torch.uint8, torch.int8, torch.int32, torch.int64, torch.bool))
+@pytest.mark.parametrize('f', [lambda x: Phi4(.6, 16).energy(x), lambda x: Phi4(.6, 16).gradient(x),
+                               lambda x: Phi4(.6, 16).d2v(x), radial_spectrum, minus_laplacian,
+                               lambda x: spectrum_error(x, X16), lambda x: virial(x, .6)])
+def test_integers_do_not_wrap(dtype, f):
+    with pytest.raises(ValueError, match=f'x is {dtype}; expected'): f((9 * X16).to(dtype))
+
+@pytest.mark.parametrize('call, words', [
+    (lambda: binder(torch.zeros(5)), 'all zero'), (lambda: binder(torch.ones(5) * 1j), 'complex64'),
+    (lambda: binder(['1', '2']), 'm: a list'), (lambda: binder([]), r'shape \(0,\)'),
+    (lambda: autocorrelation(torch.randn(9) * 1j), 'complex64'),
+    (lambda: autocorrelation(['1', '2', '3']), 'series: a'),
+    (lambda: autocorrelation([1., np.nan, 2.]), 'NaN'), (lambda: autocorrelation(np.full(9, .1)), 'constant'),
+    (lambda: autocorrelation_time(np.arange(9.), math.nan), 'c is nan'),
+    (lambda: autocorrelation_time(np.arange(9.), 0), 'c is 0'),
+    (lambda: autocorrelation_time(np.arange(9.), '5'), 'c is'),
+    (lambda: spectrum_error(X16, X16[..., :8, :8]), 'x has side 16, y has 8'),
+    (lambda: spectrum_error(X16, torch.ones_like(X16)), 'y has no power at wave number 1'),
+    (lambda: spectrum_error(torch.zeros_like(X16), X16), 'x has no power'),
+    (lambda: radial_spectrum(X16[..., :1, :1]), 'side 1'), (lambda: radial_spectrum(X16.numpy()), 'x is a ndarray'),
+    (lambda: gaussian_field(lambda a, b: 1 + 0 * a, 2, 8, 0, torch.float16), 'float16; expected float32'),
+    (lambda: gaussian_field(lambda a, b: 1 + 0 * a, 0, 8, 0), 'n is 0'),
+    (lambda: gaussian_field(lambda a, b: 1 + 0 * a, 2, 8., 0), 'L is 8.0'),
+    (lambda: gaussian_field(lambda a, b: 1 + 0 * a, 2, 8, 1.5), 'seed is 1.5'),
+    (lambda: Phi4(.5, 8).simulate(2.5, 0), 'n is 2.5'), (lambda: Phi4(.5, 8).simulate(2, 0, chains=0), 'chains is 0'),
+    (lambda: Phi4(.5, 8).simulate(True, 0), 'n is True'), (lambda: Phi4(.5, 8).simulate(2, 'a'), "seed is 'a'")])
+def test_refused_by_name(call, words):
+    with pytest.raises(ValueError, match=words): call()
+
+@pytest.mark.parametrize('series', [lambda a: a.tolist(), lambda a: torch.from_numpy(a), lambda a: a.astype('>f8'),
+                                    lambda a: torch.from_numpy(a).requires_grad_(), lambda a: a[::-1][::-1]])
+def test_series_of_any_kind(series):
+    a = np.cumsum(np.random.default_rng(0).standard_normal(200)) % 3
+    assert autocorrelation_time(series(a)) == autocorrelation_time(a)
+
+def test_a_seed_is_a_generator():
+    spectrum = lambda a, b: 1 / (1 + a**2 + b**2)
+    one = lambda seed: gaussian_field(spectrum, np.int64(3), np.uint8(8), seed)
+    assert torch.equal(one(5), one(np.int16(5))) and torch.equal(one(5), one(torch.Generator().manual_seed(5)))
+    a, b = (Phi4(.5, 8).simulate(3, s).fields for s in (5, torch.Generator().manual_seed(5)))
+    assert torch.equal(a, b)

@@ -81,7 +81,7 @@ def test_skewness():
     (lambda: L.Cosmology(omega_m=1.5), 'omega_m'), (lambda: L.Lensing(particles=7), 'even integer'),
                                          (lambda: L.Lensing(particles=64, mesh=96), 'multiple'),
                                          (lambda: L.Lensing(z_source=20.), 'source'),
-    (lambda: L.plane_pool(SMALL, 'train', 0), 'positive number'), (lambda: L.convergence_maps(SMALL, torch.zeros(2, 2),
+    (lambda: L.plane_pool(SMALL, 'train', 0), 'boxes is 0'), (lambda: L.convergence_maps(SMALL, torch.zeros(2, 2),
         3, generator('x')), 'planes have shape'),
     (lambda: L.convergence_maps(SMALL, L.plane_pool(SMALL, 'train', 1), 3, generator('x'), pixels=5), 'divisor'),
     (lambda: L.convergence_maps(SMALL, L.plane_pool(SMALL, 'train', 1) / 0, 3, generator('x'), pixels=8), 'NaN'),

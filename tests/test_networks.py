@@ -12,7 +12,7 @@ from deepstruct.core import generator
 from deepstruct.morlet import STEPS, directions, gabor, morlet, step_filters, step_taps, taps
 from deepstruct.networks import (NONLINEARITIES, PUBLISHED, LearnedScattering, Nonlinearity, Rectifier, ResNet,
                                  StandardizedMix, WaveletStep, parameter_groups,
-                                 parameter_table, reflected, to_complex, to_pairs, unit)
+                                 modulus, parameter_table, reflection, to_complex, to_pairs, unit)
 from deepstruct.phase_collapse.networks import Concentration, SeparationBlock, SeparationNetwork, keep_networks
 from deepstruct.statistics import averaged, layer_statistics
 
@@ -40,7 +40,11 @@ def test_half_octaves_keep_their_published_energies():
 
 def test_reflection_is_that_of_numpy():
     for n, pad in ((8, 3), (5, 4), (2, 3), (3, 7)):
-        assert reflected(n, pad).tolist() == np.pad(np.arange(n), pad, mode='reflect').tolist()
+        assert reflection(n, n + 2 * pad).tolist() == np.pad(np.arange(n), pad, mode='reflect').tolist()
+    for n, N in ((8, 11), (5, 6), (1, 4), (28, 32), (7, 7), (2, 9)):
+        want = np.pad(np.arange(n), ((N - n) // 2, N - n - (N - n) // 2), mode='reflect')
+        assert reflection(n, N).tolist() == want.tolist()
+    with pytest.raises(ValueError, match='n is 5, N is 4'): reflection(5, 4)
 
 
 @pytest.mark.parametrize('step', STEPS)
@@ -241,3 +245,126 @@ def test_cifar_from_both_layouts(tmp_path, monkeypatch):
     assert torch.equal(a, x[:12]) and torch.equal(b, y[:12])
     (folder / 'test_batch.bin').write_bytes(b'\x0b' * 3073)
     with pytest.raises(ValueError, match='binary batch'): cifar10('test')
+
+
+# Gradients at exactly 0, and beside it
+
+def blank(kind, n=4, side=16): # images of which some are blank
+    x = numbers(n, 1, side, side, name='blank')
+    if kind == 'one': x[0] = 0
+    if kind == 'all': x.zero_()
+    if kind == 'flat': x[1] = 3.
+    if kind == 'half': x[:, :, :, :8] = 0
+    if kind == 'tiny': x *= 1e-20
+    if kind == 'denormal': x *= 1e-42
+    return x.requires_grad_()
+
+
+@pytest.mark.parametrize('kind', ('one', 'all', 'flat', 'half', 'tiny', 'denormal'))
+@pytest.mark.parametrize('rho', NONLINEARITIES)
+@pytest.mark.parametrize('train', (True, False))
+def test_gradients_are_finite_where_images_are_blank(kind, rho, train):
+    net = LearnedScattering(classes=3, side=16, blocks=(3, 4, 5), nonlinearity=rho, skip=rho != 'soft',
+                            generator=generator('blank net')).train(train)
+    x = blank(kind)
+    for _ in range(2): torch.nn.functional.cross_entropy(net(x), torch.tensor([0, 1, 2, 0])).backward()
+    for p in (x, *net.parameters()): assert torch.isfinite(p.grad).all()
+    if rho not in ('phase', 'sigmoid'): assert all((p.grad.abs() < 1e9).all() for p in net.parameters())
+
+
+@pytest.mark.parametrize('kind', ('one', 'all', 'flat', 'half'))
+@pytest.mark.parametrize('rectifier', ('relu', 'absolute', 'dead absolute', 'soft'))
+def test_resnet_gradients_where_images_are_blank(kind, rectifier):
+    net, x = ResNet(width=4, classes=3, rectifier=rectifier, generator=generator('r')), blank(kind)
+    torch.nn.functional.cross_entropy(net(x), torch.tensor([0, 1, 2, 0])).backward()
+    for p in (x, *net.parameters()): assert p.grad is None or torch.isfinite(p.grad).all()
+
+
+@pytest.mark.parametrize('dtype', (torch.float16, torch.bfloat16, torch.float32, torch.float64))
+@pytest.mark.parametrize('size', (0., 1e-7, 1., 1e3))
+def test_unit_in_every_precision(dtype, size):
+    x = (size * numbers(2, 5, 3, dtype=torch.float64)).to(dtype).requires_grad_()
+    y = unit(x)
+    y.sum().backward()
+    want = torch.nn.functional.normalize(x.detach().double(), dim=1, eps=1e-30)
+    assert y.dtype == dtype and (torch.isfinite(x.grad).all() or size == 1e-7) # beyond the range of half
+    assert torch.allclose(y.double(), want, atol=2e-2 if torch.finfo(dtype).bits == 16 else 1e-6)
+
+
+@pytest.mark.parametrize('make', [
+    lambda: (numbers(3, 4, dtype=torch.complex128), None), lambda: (numbers(2, 3, 4, dtype=torch.float64), 0),
+    lambda: (numbers(3, 2, 4, dtype=torch.float64), 1), lambda: (numbers(3, 4, 2, dtype=torch.float64), -1),
+    lambda: (numbers(3, 4, 2, 5, dtype=torch.float64), 2),
+    lambda: (numbers(3, 4, dtype=torch.complex128).conj(), None)])
+def test_one_modulus(make):
+    z, dim = make()
+    want = z.abs() if dim is None else torch.linalg.vector_norm(z, dim=dim)
+    assert torch.allclose(modulus(z, dim), want)
+    assert torch.autograd.gradcheck(lambda z: modulus(z, dim), z.clone().requires_grad_())
+    zero = torch.zeros_like(z).requires_grad_()
+    modulus(zero, dim).sum().backward()
+    assert not zero.grad.any()
+    assert torch.equal(modulus(z.float() if dim is not None else z.to(torch.complex64), dim).isfinite().all(),
+                       torch.tensor(True))
+
+
+@pytest.mark.parametrize('z, dim', [(torch.ones(2, 3), None), (torch.ones(3, 2), 0), (torch.ones(2, 3).long(), 0)])
+def test_modulus_refuses(z, dim):
+    with pytest.raises(ValueError, match='expected complex numbers, or pairs'): modulus(z, dim)
+
+
+# Moments of images that are far from zero
+
+@pytest.mark.parametrize('shift', (1e2, 1e4, -1e5, 1e6))
+@pytest.mark.parametrize('R', (1, 2))
+def test_the_mix_does_not_see_an_offset(shift, R):
+    x = (8 * numbers(12, 3, R, 20)).round() / 8 # exact with every offset
+    make = lambda: StandardizedMix([(3, R)], 4, momentum=1., generator=generator('offset'))
+    a, b = make(), make()
+    exact = make().double()
+    u, v, w = x.clone().requires_grad_(), (x + shift).requires_grad_(), (x + shift).double().requires_grad_()
+    for mix, z in ((a, u), (b, v), (exact, w)): mix([z]).square().sum().backward()
+    assert torch.allclose(b.scale, a.scale, rtol=1e-3) and torch.allclose(b.mean[:, :R], a.mean[:, :R] + shift)
+    assert torch.allclose(b.weight.grad, exact.weight.grad.float(), atol=.1 * float(exact.weight.grad.abs().max()))
+    assert torch.allclose(exact.scale.float(), a.scale, rtol=1e-5)
+
+
+def test_constant_channels_are_not_blown_up():
+    mix = StandardizedMix([(2, 1)], 2, momentum=1., generator=generator('constant'))
+    mix([torch.full((4, 2, 1, 9), 1234.5)])
+    assert torch.allclose(mix.scale, torch.tensor(1e-5).sqrt().expand(2), rtol=1e-3)
+
+
+# Types, saving, autocast
+
+@pytest.mark.parametrize('dtype', (torch.uint8, torch.int8, torch.int64, torch.bool, torch.complex64))
+@pytest.mark.parametrize('net', (lambda: LearnedScattering(side=8, blocks=(2,)), lambda: ResNet(width=2)))
+def test_images_of_integers_are_refused(dtype, net):
+    with pytest.raises(ValueError, match=f'{dtype}; expected real'): net()(torch.zeros(2, 1, 8, 8, dtype=dtype))
+
+
+def test_integers_into_wavelets_and_other_channels():
+    for dtype in (torch.uint8, torch.int32):
+        with pytest.raises(ValueError, match='floating'): WaveletStep()(torch.zeros(1, 1, 8, 8, dtype=dtype))
+    with pytest.raises(ValueError, match=r'expected real ones, \(batch, 3, n, n\)'): ResNet(3)(torch.zeros(1, 1, 8, 8))
+
+
+def test_what_is_saved_are_the_weights(tmp_path):
+    import copy
+    net = LearnedScattering(side=32, blocks=(4, 6), generator=generator('saved'))
+    x = numbers(2, 1, 32, 32)
+    y = net.eval()(x)
+    torch.save(net, tmp_path / 'net')
+    weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
+    assert (tmp_path / 'net').stat().st_size < 1.5 * weights + 2e5
+    again = torch.load(tmp_path / 'net', weights_only=False)
+    assert torch.equal(again(x), y) and torch.equal(copy.deepcopy(net)(x), y)
+    assert net.blocks[0].wavelets.matrices and not copy.deepcopy(net).blocks[0].wavelets.matrices
+
+
+def test_measured_first_trained_later():
+    "Matrices that are made without gradients serve the training."
+    net = LearnedScattering(side=16, blocks=(3, 4), generator=generator('first'))
+    with torch.inference_mode(): net(numbers(2, 1, 16, 16))
+    net(numbers(2, 1, 16, 16)).sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters())

@@ -56,8 +56,18 @@ def test_stops_with_good_weights(tmp_path):
 def test_refuses(tmp_path):
     training.fit(mlp(), squares, 3, checkpoint=tmp_path / 'c')
     with pytest.raises(ValueError, match='another run'): training.fit(mlp(), squares, 4, checkpoint=tmp_path / 'c')
-    for bad in (dict(steps=0), dict(steps=3, every=0), dict(steps=3, lr=0.)):
-        with pytest.raises(ValueError, match='positive'): training.fit(mlp(), squares, **bad)
+    for how, words in ((dict(steps=0), 'steps is 0'), (dict(steps=3, every=0), 'every is 0'),
+                       (dict(steps=3, lr=0.), 'lr is 0'), (dict(steps=2.5), 'steps is 2.5'),
+                       (dict(steps=True), 'steps is True'), (dict(steps=3, warmup=-1), 'warmup is -1'),
+                       (dict(steps=3, lr=math.nan), 'lr is nan'), (dict(steps=3, lr='.1'), 'lr is'),
+                       (dict(steps=3, average=1.5), 'average 1.5'), (dict(steps=3, average=math.nan), 'average nan'),
+                       (dict(steps=3, clip=-1.), 'clip -1'), (dict(steps=3, generator=1.5), 'seed is 1.5'),
+                       (dict(steps=3, device='cpu', on=training.fabric()), 'not both')):
+        with pytest.raises(ValueError, match=words): training.fit(mlp(), squares, **how)
+    for loss, words in ((lambda m, g: m(X), r'\(300, 1\)'), (lambda m, g: 1., 'float'),
+                        (lambda m, g: None, 'NoneType')):
+        with pytest.raises(ValueError, match=f'the loss gives {words}'): training.fit(mlp(), loss, 2)
+    with pytest.raises(ValueError, match='no weight'): training.fit(mlp().requires_grad_(False), squares, 2)
 
 def test_rate_warms_up_and_ends(): assert training.rate(0, 100, 9) == .1 and training.rate(99, 100,
     9) < 1e-3 and max(training.rate(k, 100, 9) for k in range(100)) > .9
@@ -148,3 +158,115 @@ def test_threads_half_precision():
     one_by_one = [run(j) for j in jobs()]
     with ThreadPoolExecutor(2) as pool: at_once = list(pool.map(run, jobs()))
     for a, b in zip(one_by_one, at_once): assert torch.equal(a, b)
+
+
+# The loop against one by hand
+
+def by_hand(model, steps, lr, average, warmup, clip, make, seed, ratios=(1.,)):
+    "What `fit` promises, in the order of the formulas."
+    g, weights = torch.Generator().manual_seed(seed), list(model.parameters())
+    optimizer, means = make(weights), [p.detach().clone() for p in weights]
+    for k in range(steps):
+        optimizer.zero_grad()
+        squares(model, g).backward()
+        if clip: nn.utils.clip_grad_norm_(weights, clip)
+        for group, r in zip(optimizer.param_groups, ratios):
+            group['lr'] = lr * r * min(1, (k + 1) / (warmup + 1)) * (1 + math.cos(math.pi * k / steps)) / 2
+        optimizer.step()
+        a = min(average, (1 + k) / (10 + k))
+        for m, p in zip(means, weights): m.mul_(a).add_(p.detach(), alpha=1 - a)
+    return means, [p.detach() for p in weights]
+
+@pytest.mark.parametrize('average, warmup, clip, lr', [(0., 50, 1., .02), (.5, 0, 0., .01), (.9, 5, .1, .05),
+                                                       (.999, 3, 1., .02), (1., 1, 2., .03)])
+@pytest.mark.parametrize('make', [lambda p: torch.optim.AdamW(p, weight_decay=0.),
+                                  lambda p: torch.optim.SGD(p, lr=.1, momentum=.9),
+                                  lambda p: torch.optim.Adam(p, lr=7.)])
+def test_the_loop_is_the_one_by_hand(average, warmup, clip, lr, make):
+    model, hand = mlp(), mlp()
+    training.fit(model, squares, 30, lr=lr, average=average, warmup=warmup, clip=clip, optimizer=make, generator=5)
+    means, last = by_hand(hand, 30, lr, average, warmup, clip, make, 5)
+    for p, m in zip(model.parameters(), means): assert torch.allclose(p, m, atol=1e-6)
+    assert average < .9 or not all(torch.allclose(p, q, atol=1e-5) for p, q in zip(model.parameters(), last))
+
+def test_validation_sees_the_averages_and_disturbs_nothing():
+    "At every entry the number is that of the averaged weights; the weights that go on are the others."
+    seen, model, plain = [], mlp(), mlp()
+    def valid(m):
+        assert not m.training
+        seen.append([p.detach().clone() for p in m.parameters()])
+        return 0.
+    training.fit(model, squares, 20, lr=.02, average=.9, every=10, valid=valid, generator=3)
+    training.fit(plain, squares, 20, lr=.02, average=.9, every=10, generator=3)
+    assert same(model, plain) and all(torch.equal(a, b) for a, b in zip(seen[-1], model.parameters()))
+    g, hand = torch.Generator().manual_seed(3), mlp() # the averages after 10 of 20 steps
+    weights, averaged = list(hand.parameters()), training._Averaged(list(hand.parameters()), .9)
+    optimizer = torch.optim.AdamW(weights, weight_decay=0.)
+    for k in range(10):
+        optimizer.zero_grad(); squares(hand, g).backward(); nn.utils.clip_grad_norm_(weights, 1.)
+        for group in optimizer.param_groups: group['lr'] = .02 * training.rate(k, 20, 50)
+        optimizer.step(); averaged.update(k)
+    assert all(torch.equal(a, b) for a, b in zip(seen[0], averaged.means))
+
+@pytest.mark.parametrize('rates', [(.1, .01), (.01, .1), (1., .5), (0., .1)])
+def test_groups_keep_the_ratio_of_their_rates(rates, tmp_path):
+    make = lambda p: torch.optim.SGD([dict(params=p[:2], lr=rates[0]), dict(params=p[2:], lr=rates[1])])
+    model, hand = mlp(), mlp()
+    training.fit(model, squares, 30, lr=.05, average=0., warmup=4, optimizer=make, generator=5)
+    _, last = by_hand(hand, 30, .05, 0., 4, 1., make, 5, [r / max(rates) for r in rates])
+    assert all(torch.allclose(p, q, atol=1e-6) for p, q in zip(model.parameters(), last))
+    calls = [0]
+    def dying(m, g):
+        calls[0] += 1
+        if calls[0] == 17: raise KeyboardInterrupt
+        return squares(m, g)
+    how = dict(lr=.05, average=0., warmup=4, optimizer=make, generator=5, every=5, checkpoint=tmp_path / 'c', words='r')
+    with pytest.raises(KeyboardInterrupt): training.fit(mlp(), dying, 30, **how)
+    again = mlp()
+    training.fit(again, squares, 30, **how)
+    assert same(model, again)
+
+def test_equal_numbers_and_seeds_train_alike():
+    import numpy as np
+    a, b, c = mlp(), mlp(), mlp()
+    training.fit(a, squares, 12, lr=.02, generator=7, every=5)
+    training.fit(b, squares, np.int64(12), lr=np.float64(.02), generator=np.uint8(7), every=np.int16(5), device='cpu')
+    training.fit(c, squares, 12, lr=.02, generator=torch.Generator().manual_seed(7), every=5,
+                 device=torch.device('cpu'))
+    assert same(a, b) and same(a, c)
+
+
+# The error of a network
+
+class Table(nn.Module): # scores that are written down
+    def __init__(self, scores): super().__init__(); self.scores = nn.Parameter(scores); self.drop = nn.Dropout(.9)
+    def forward(self, x): return self.drop(self.scores)[x[:, 0].long()]
+
+SCORES = torch.randn(40, 6, generator=generator('scores'))
+INDEX, TRUE = torch.arange(40.)[:, None], torch.randint(6, (40,), generator=generator('true'))
+
+@pytest.mark.parametrize('data', [
+    lambda: (INDEX, TRUE), lambda: [INDEX.numpy(), TRUE.tolist()], lambda: (INDEX, TRUE[:, None]),
+    lambda: (INDEX, nn.functional.one_hot(TRUE).float()), lambda: zip(INDEX.split(7), TRUE.split(7)),
+    lambda: [(INDEX[:20], TRUE[:20]), (INDEX[20:], TRUE[20:])], lambda: [(INDEX, TRUE)],
+    lambda: torch.utils.data.DataLoader(torch.utils.data.TensorDataset(INDEX, TRUE), 9),
+    lambda: (INDEX.double().numpy().astype('>f8'), TRUE.int())])
+@pytest.mark.parametrize('top', (1, 2, 6))
+def test_the_error_of_any_data(data, top):
+    net = Table(SCORES).train()
+    rank = (SCORES > SCORES.gather(1, TRUE[:, None])).sum(1)
+    got = training.wrong(net, data(), batch=11, top=top)
+    assert torch.equal(got, rank >= top) and net.training
+    assert training.error(net, data(), top=top) == float((rank >= top).double().mean())
+
+@pytest.mark.parametrize('net, data, words', [
+    (Table(SCORES), (INDEX, TRUE + 1), 'expected integers from 0 to 5'), (Table(SCORES), (INDEX, TRUE[:3]), r'\(3,\)'),
+    (Table(SCORES), (INDEX, TRUE.float()), 'expected integers'), (Table(SCORES), (INDEX, ['a'] * 40), 'text'),
+    (Table(SCORES), [], 'no image'), (Table(SCORES), iter(()), 'no image'),
+    (Table(SCORES), (INDEX[:0], TRUE[:0]), 'no image'),
+    (Table(SCORES[:, 0]), (INDEX, TRUE), r'\(40,\) scores'), (Table(SCORES / 0 * 0), (INDEX, TRUE), 'none NaN'),
+    (Table(SCORES[:, :, None]), (INDEX, TRUE), r'\(40, 6, 1\) scores'),
+    (Table(SCORES), [dict(x=INDEX)], 'a dict with x'),
+    (Table(SCORES), (INDEX.byte(), TRUE), 'uint8'), (Table(SCORES), [(INDEX, TRUE, TRUE)], 'a tuple of 3')])
+def test_errors_that_are_none(net, data, words):
+    with pytest.raises(ValueError, match=words): training.error(net, data)

@@ -28,6 +28,7 @@ class Projection(nn.Module):
 
 class SeparationBlock(nn.Module):
     "(B, C, n, n) -> (B, out, n/2, n/2), channels of norm 1 at each position; ValueError for odd sides."
+    channel_axis = 1
     def __init__(self, channels:int, out:int, angles:int=8, generator=None):
         super().__init__()
         self.wavelets = WaveletStep('octave', angles)
@@ -44,6 +45,7 @@ class SeparationBlock(nn.Module):
 # %% ../../nbs/phase_collapse/03_networks.ipynb #0161dd45
 class Concentration(nn.Module):
     "(B, C, n, n) -> like it."
+    channel_axis = 1
     def __init__(self, channels:int, atoms:int, rho:str='soft', # p; of RECTIFIERS
                  generator=None):
         super().__init__()
