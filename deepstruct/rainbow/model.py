@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from ..core import check_labels, seeded
 from ..networks import StandardizedMix
 from ..places import atomic
-from .alignment import (Marks, Moments, alignment, alignment_error, caught, class_numbers,
-                                          evaluating, images_of, labels_of, measurable, repeatable, sample_rows,
+from .alignment import (Marks, Moments, alignment, alignment_error, caught, evaluating,
+                                          images_of, labels_of, measurable, repeatable, sample_rows,
                                           spared, steady)
 from .covariance import WEIGHTED, layer_weights, plain_copy, set_layer_weights
 
@@ -354,12 +355,6 @@ def _pooled(net, theirs, layers, turns): # {name: (N, C K (+ 1))}: neurons in th
     return out
 
 # %% ../../nbs/rainbow/03_model.ipynb #c3000041
-def _seeded(seed): # as `core.seeded`
-    if isinstance(seed, torch.Generator): return seed
-    g = torch.Generator()
-    if seed is None: g.seed(); return g
-    return g.manual_seed(operator.index(seed))
-
 def _each(v, k, default=None): return v.get(k, default) if isinstance(v, dict) else v
 
 def _known_options(layers, law, rank, head, streams, shared): # ValueError for others
@@ -437,7 +432,7 @@ class RainbowModel:
                labelled:Iterable|None=None) -> nn.Module: # batches on which it is refitted; default those of the fit
         "A new network, in evaluation mode; ValueError for unknown names or options, shapes that do not fit."
         _known_options(self._fitted().layers, law, rank, head, streams, shared)
-        g = _seeded(seed)
+        g = seeded(seed)
         self.seed = g.initial_seed()
         joint = {k: s for stream in streams for s in [int(torch.randint(2**62, (1,), generator=g))] for k in stream}
         with spared():
@@ -546,7 +541,7 @@ def _refit(net, l, ridge, batches): # the head, in place
     y = [labels_of(b) for b in batches]
     if x[0].ndim != 2: raise ValueError(f'the last layer {l.name!r} gets {tuple(x[0].shape)}; a head that is refitted '
                                         'expects (images, features)')
-    y = torch.cat([class_numbers(b, len(a), l.neurons) for a, b in zip(x, y)]).to(x[0].device)
+    y = torch.cat([check_labels(b, l.neurons, len(a)) for a, b in zip(x, y)]).to(x[0].device)
     m = net.get_submodule(l.name)
     W, b = logistic_head(torch.cat(x), y, l.neurons, ridge, m.bias is not None)
     m.weight.copy_(W.view_as(m.weight))
