@@ -21,8 +21,7 @@ from ..core import check_labels, seeded
 from ..networks import StandardizedMix
 from ..places import atomic
 from .alignment import (Marks, Moments, alignment, alignment_error, caught, evaluating,
-                                          images_of, labels_of, measurable, repeatable, sample_rows,
-                                          spared, steady)
+                                          images_of, labels_of, measurable, repeatable, sample_rows, spared, steady)
 from .covariance import WEIGHTED, layer_weights, plain_copy, set_layer_weights
 
 # %% ../../nbs/rainbow/03_model.ipynb #c3000007
@@ -164,15 +163,36 @@ def traced(net:nn.Module, x:Tensor # a batch
     return layers, order
 
 # %% ../../nbs/rainbow/03_model.ipynb #c300001e
-class _Graph(fx.Tracer):
+class _Graph(fx.Tracer): # checks of shape and type, which guard a forward, are answered in turn
+    def __init__(self, answers): super().__init__(); self.answers, self.made = answers, []
     def is_leaf_module(self, m, name): return not any(m.children())
+    def to_bool(self, obj):
+        if not _of_form(obj.node): return super().to_bool(obj)
+        i = len(self.made)
+        self.made.append(self.answers[i] if i < len(self.answers) else False)
+        return self.made[-1]
+
+def _of_form(node): # is the value one of shape or type, not of the numbers?
+    name, inputs = node.args[1] if node.target is getattr else node.target, node.all_input_nodes
+    return name in ('shape', 'ndim', 'dtype', 'device', 'size', 'dim', 'is_floating_point', 'is_complex') or (
+        node.op == 'call_function' and bool(inputs) and all(map(_of_form, inputs)))
+
+def _nodes(net): # of the first path through the checks that does not raise
+    answers, why = [], None
+    for _ in range(64):
+        tracer = _Graph(answers)
+        try: return tracer.trace(net).nodes
+        except Exception as e: why = why or e
+        while tracer.made and tracer.made[-1]: tracer.made.pop()
+        if not tracer.made: break
+        answers = [*tracer.made[:-1], True]
+    raise ValueError(f'{type(net).__name__} has no fixed graph ({why}); expected a network that torch.fx can trace, or '
+                     'streams by name') from why
 
 def residual_streams(net:nn.Module
                     ) -> tuple: # writers, readers: a tuple of names for each stream, for `RainbowModel.sample`
     "Of streams that two or more layers write to; ValueError for a network that torch.fx cannot trace."
-    try: nodes = _Graph().trace(net).nodes
-    except Exception as e: raise ValueError(f'{type(net).__name__} has no fixed graph ({e}); expected a network that '
-                                            'torch.fx can trace, or streams by name') from e
+    nodes = _nodes(net)
     modules, stream, writes, reads = dict(net.named_modules()), {}, {}, {}
     for i, node in enumerate(nodes):
         inputs = [n for n in node.all_input_nodes if n.op != 'get_attr']
