@@ -9,7 +9,7 @@ import pytest
 import torch
 from deepstruct.rainbow.alignment import Moments, align, aligned_layers, alignment_error, angle, cka, cosine
 from deepstruct.rainbow.covariance import clipped, plain_copy, set_layer_weights
-from deepstruct.rainbow.model import RainbowModel, traced
+from deepstruct.rainbow.model import RainbowModel, residual_streams, traced
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
@@ -248,6 +248,19 @@ def test_a_batch_norm_belongs_to_a_layer_by_its_values(name):
     model = RainbowModel().fit(net, [x])
     assert next(iter(model.layers.values())).norm == (f'0.{norm}' if norm else '')
     assert near(outputs(model.sample(law=kept), x), outputs(net, x), 2e-2)
+
+
+def guarded(m, x):
+    if not x.is_floating_point() or x.dim() != 4 or x.shape[1] != 1 or x.size(2) % 2: raise ValueError('images')
+    z = m.a(x)
+    return m.c((z + m.b(z.relu())).mean((2, 3)))
+
+
+def test_streams_behind_checks_of_the_input():
+    parts = dict(a=conv(), b=nn.Conv2d(4, 4, 3, padding=1), c=nn.Linear(4, 3))
+    assert residual_streams(Made(guarded, **parts)) == ([('a', 'b')], [('b', 'c')])
+    for f in (lambda m, x: m.a(x) if x.mean() > 0 else x, lambda m, x: m.a(x) if len(x) > 3 else x):
+        with pytest.raises(ValueError, match='torch.fx can trace'): residual_streams(Made(f, a=conv()))
 
 
 def far(offset, dtype=torch.float32): return lambda z: (z + offset).to(dtype)
