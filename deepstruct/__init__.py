@@ -6,22 +6,24 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-_DOORS = {'facade': 'phi4 gaussian_field lensing turbulence fisher load claims reproduce',
+_ROOMS = {'facade': 'phi4 gaussian_field lensing turbulence fisher load claims reproduce',
           'files': 'read_fields read_images', 'training': 'error',
           'log_concavity.diagnose': 'diagnose', 'log_concavity.model': 'LogConcaveModel',
           'wavelet_diffusion.wsgm': 'WSGM', 'wavelet_diffusion.denoisers': 'denoiser',
-          'wavelet_diffusion.synthesis': 'synthesize super_resolve inpaint',
-          'phase_collapse.scattering': 'Scattering2D', 'networks': 'LearnedScattering',
+          'wavelet_diffusion.synthesis': 'draw_images super_resolve inpaint',
+          'phase_collapse.scattering': 'Scattering', 'networks': 'LearnedScattering',
           'classifiers': 'train neural_collapse', 'rainbow.alignment': 'align', 'rainbow.model': 'RainbowModel',
           'examine': 'examine'}
-_DOORS = {name: module for module, names in _DOORS.items() for name in names.split()} # opened at its first use
+_SHORT = {'draw_images': 'synthesize', 'Scattering': 'Scattering2D'} # what some are called from here
+_DOORS = {_SHORT.get(n, n): (module, n) for module, names in _ROOMS.items() for n in names.split()}
 _BOTH = {'lensing', 'turbulence', 'examine'} # a door and a module of one name: the module opens the door when called
 __all__ = sorted(_DOORS)
 
 
 class _Both(ModuleType):
     def __call__(self, *args, **kwargs):
-        return getattr(import_module('deepstruct.facade'), self.__name__.rpartition('.')[2])(*args, **kwargs)
+        module, own = _DOORS[self.__name__.rpartition('.')[2]]
+        return getattr(import_module(f'deepstruct.{module}'), own)(*args, **kwargs)
 
 
 class _Package(ModuleType):
@@ -36,7 +38,8 @@ sys.modules[__name__].__class__ = _Package
 def __getattr__(name):
     if name in _BOTH: return import_module(f'{__name__}.{name}')
     if name not in _DOORS: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    value = globals()[name] = getattr(import_module(f'{__name__}.{_DOORS[name]}'), name)
+    module, own = _DOORS[name]
+    value = globals()[name] = getattr(import_module(f'{__name__}.{module}'), own)
     return value
 
 
@@ -51,10 +54,10 @@ if TYPE_CHECKING:
     from .log_concavity.diagnose import diagnose
     from .log_concavity.model import LogConcaveModel
     from .networks import LearnedScattering
-    from .phase_collapse.scattering import Scattering2D
+    from .phase_collapse.scattering import Scattering as Scattering2D
     from .rainbow.alignment import align
     from .rainbow.model import RainbowModel
     from .training import error
     from .wavelet_diffusion.denoisers import denoiser
-    from .wavelet_diffusion.synthesis import inpaint, super_resolve, synthesize
+    from .wavelet_diffusion.synthesis import draw_images as synthesize, inpaint, super_resolve
     from .wavelet_diffusion.wsgm import WSGM

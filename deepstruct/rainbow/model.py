@@ -6,20 +6,18 @@
 __all__ = ['LAWS', 'Layer', 'traced', 'residual_streams', 'drawn_neurons', 'logistic_head', 'RainbowModel']
 
 # %% ../../nbs/rainbow/03_model.ipynb #c3000004
-import json, operator, warnings
+import operator, warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import combinations
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from ..core import check_labels, seeded
 from ..networks import StandardizedMix
-from ..places import atomic
+from ..core import read_saved, save_tensors
 from .alignment import (Marks, Moments, alignment, alignment_error, caught, evaluating,
                                           images_of, labels_of, measurable, repeatable, sample_rows, spared, steady)
 from .covariance import WEIGHTED, layer_weights, plain_copy, set_layer_weights
@@ -476,17 +474,16 @@ class RainbowModel:
         net, rows = self._fitted().weights(), self.neurons
         about = dict(network=self.kind, layers=[asdict(l) for l in self.layers.values()], order=self.order,
                      history=self.history, complex=[k for k, R in rows.items() if R.is_complex()])
-        real = lambda v: (torch.view_as_real(v.resolve_conj()) if v.is_complex() else v).clone().contiguous()
-        tensors = {f'net.{k}': v.clone().contiguous() for k, v in net.items()}
-        with atomic(path) as tmp: save_file(tensors | {f'neurons.{k}': real(R) for k, R in rows.items()}, tmp,
-                                            {'deepstruct.rainbow': json.dumps(about)})
+        real = lambda v: torch.view_as_real(v.resolve_conj()) if v.is_complex() else v
+        tensors = {f'net.{k}': v for k, v in net.items()} | {f'neurons.{k}': real(R) for k, R in rows.items()}
+        save_tensors(path, 'rainbow model', about, tensors)
 
     @classmethod
     def load(cls, path, # that `save` wrote
              network:nn.Module|None=None, # of the same code as the first one of the fit, with any weights
              batches:Iterable|None=None) -> 'RainbowModel': # for `sample`, which also needs the network
         "ValueError for a file that `save` did not write, and a network of other layers or shapes."
-        about, tensors = _read(path)
+        _, about, tensors = read_saved(path, 'rainbow model')
         self, part = cls(), lambda p: {k[len(p):]: v for k, v in tensors.items() if k.startswith(p)}
         self.layers = {l['name']: Layer(**l | {'order': tuple(l['order'])}) for l in about['layers']}
         self.order, self.history, self.kind = about['order'], about['history'], about['network']
@@ -536,17 +533,6 @@ class RainbowModel:
             moments.update(*(_features(k, m, _inputs(n, l.name, images_of(batch, n)))
                              for n, m, k in zip((self.net, net), modules, (self.layers[l.name], l))))
         return alignment(moments)
-
-def _read(path): # what `save` wrote: description, tensors
-    try:
-        with safe_open(path, 'pt') as f:
-            meta, tensors = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}
-    except (SafetensorError, OSError) as e:
-        raise ValueError(f'{path} is not a safetensors file that can be read ({e}); expected one that '
-                         'RainbowModel.save wrote') from None
-    if 'deepstruct.rainbow' not in meta:
-        raise ValueError(f'{path} holds no rainbow model; expected a file that RainbowModel.save wrote')
-    return json.loads(meta['deepstruct.rainbow']), tensors
 
 def _given(network, weights, kind, path): # a copy of it, with these weights
     net = plain_copy(network, 'network').eval()
