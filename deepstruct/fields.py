@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import check_fields, number, progress, seeded, tensor, whole
+from .core import check_fields, draw_on, number, progress, seeded, tensor, whole
 
 # %% ../nbs/foundations/04_fields.ipynb #c77c199a
 def minus_laplacian(x:Tensor # (..., n, n), periodic
@@ -296,7 +296,7 @@ def spectrum_error(x:Tensor, y:Tensor, # (B, 1, n, n) each
         if not (S > 0).any(0).all():
             raise ValueError(f'{name} has no power at wave number {int((~(S > 0).any(0)).nonzero()[0]) + 1}; expected '
                              'some in every shell: a ratio is asked for')
-    draw = lambda P: torch.stack([P[torch.randint(len(P), (len(P),), generator=generator)].mean(0).log()
+    draw = lambda P: torch.stack([P[draw_on('cpu', torch.randint, len(P), (len(P),), generator=generator)].mean(0).log()
                                   for _ in range(boots)])
     r, var = (P.mean(0) / Q.mean(0)).log(), draw(P).var(0) + draw(Q).var(0)
     return {'ratio': r, 'sd': var.sqrt(), 'rms': float((r**2 - var).mean().clamp_min(0).sqrt()),
