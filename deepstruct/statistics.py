@@ -260,7 +260,7 @@ def nc3(m:ClassMoments, weight:Tensor # (C, d) of the last layer
 def nearest_mean(m:ClassMoments, x:Tensor # (B, d)
                 ) -> Tensor: # (B,) classes
     centre = m.check().mean.mean(0)
-    return torch.cdist(_features(x, m.features) - centre, m.mean - centre).argmin(1)
+    return torch.cdist(_features(x, m.features) - centre, m.mean - centre).argmin(1).to(x.device)
 
 # %% ../nbs/foundations/08_statistics.ipynb #98e5589f
 def linear_probe(m:ClassMoments, ridge:float=1e-4 # of the mean within-class variance
@@ -272,7 +272,7 @@ def linear_probe(m:ClassMoments, ridge:float=1e-4 # of the mean within-class var
     V = torch.eye(d, dtype=torch.float64)[:, keep]
     w = V @ _inverse(m if keep.all() else m.project(V), ridge, (means @ V).T, 'discriminant') # (d, C)
     bias = -(means.T * w).sum(0) / 2
-    return lambda x: ((_features(x, d) - centre) @ w + bias).argmax(1)
+    return lambda x: ((_features(x, d) - centre) @ w + bias).argmax(1).to(x.device)
 
 # %% ../nbs/foundations/08_statistics.ipynb #a2d90024
 def averaged(x:Tensor, # (B, C, ...)
