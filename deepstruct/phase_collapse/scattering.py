@@ -67,7 +67,7 @@ def lowest(f:Tensor, # Fourier transform
            k:int, # of the grid of step k
            dim:int=-1) -> Tensor:
     n = f.shape[dim]
-    return f.index_select(dim, torch.cat([torch.arange(n // k // 2), torch.arange(n - n // k // 2, n)]))
+    return f.index_select(dim, torch.cat([torch.arange(n // k // 2), torch.arange(n - n // k // 2, n)]).to(f.device))
 
 # %% ../../nbs/phase_collapse/01_scattering.ipynb #615b3b8e
 class FourierWavelets:
