@@ -395,8 +395,8 @@ class ChannelPairs(Family):
         for c, d in ((c, d) for c in range(4) for d in range(max(c, 1), 4)):
             shifts = [(a, b) for a in range(m) for b in range(m) if c < d or (a, b) <= (-a % m, -b % m)]
             pairs += [A[:, c].flatten(1) @ shift(A[:, d], ab).flatten(1).T for ab in shifts]
-        self.pairs = (torch.stack(pairs) + torch.stack(pairs).mT) / 2 # (K, n^2, n^2)
-        self.trace = torch.einsum('kij,icab,jcab->k', self.pairs, A[:, 1:], A[:, 1:])
+        self.register_buffer('pairs', (torch.stack(pairs) + torch.stack(pairs).mT) / 2) # (K, n^2, n^2)
+        self.register_buffer('trace', torch.einsum('kij,icab,jcab->k', self.pairs, A[:, 1:], A[:, 1:]))
         self.sizes = [len(site), 0, len(pairs)]
         self.theta = torch.zeros(sum(self.sizes), dtype=torch.float64)
 
