@@ -54,7 +54,7 @@ class Whitening:
         self.matrix = (v * w[..., None, :].rsqrt()) @ v.mH # M^-1/2
         self.dtype, self.device = (torch.float64, 'cpu') if like is None else (like.dtype, like.device)
         self.root = self._half(self.matrix)
-        self.scale = None if diagonal is None else (diagonal / M.mean((0, 1)).diagonal().real[:, None,
+        self.scale = None if diagonal is None else (diagonal.cpu() / M.mean((0, 1)).diagonal().real[:, None,
             None]).clamp_min(floor).rsqrt().to(self.device, self.dtype)
 
     def __call__(self, y): # (B, C, m, m)
@@ -245,7 +245,7 @@ def local_diagonal(family, wavelet, x, # (B, 1, n, n) fields to average over
         mean = lambda t, a=a: (t + shift(t, a)) / 2
         out = (out + _given(mean(u), family.bond.evaluate(mean(x), 2, bond), mean(u0), family.bond.even).flatten(1)
                @ (mean(B)**2).flatten(1).T)
-    return out.reshape(-1, *shape)
+    return out.reshape(-1, *shape).to(low.device)
 
 # %% ../../nbs/log_concavity/02_langevin.ipynb #60716a17
 @dataclass
@@ -262,7 +262,7 @@ def relaxation(series, # (C, T), one observable
                alike:bool=False # averages c_i(t) / c_i(0) instead: every x_j counts the same
               ) -> Relaxation:
     "Sokal's window. ValueError for fewer than two chains or a constant series."
-    s = np.asarray(series, dtype=float)
+    s = np.asarray(series.cpu() if isinstance(series, torch.Tensor) else series, dtype=float)
     if s.ndim != 2 or min(s.shape) < 2:
         raise ValueError(f'series has shape {s.shape}; expected (chains, T), at least two of each')
     C, T = s.shape
