@@ -80,7 +80,7 @@ def gaussian_levels(K, K_model, # (d, d) precisions of x_0
                    ):
     "Yields K, K_model, shift, G, Gbar of x_0, x_1, ...; for x_J, the last, the two matrices are None."
     for step in steps:
-        G, B = step_rows(step, len(K))
+        G, B = (r.to(K.device) for r in step_rows(step, len(K)))
         yield K, K_model, shift, G, B
         K, K_model, shift = (coarse_precision(K, G, B), coarse_precision(K_model, G, B), None if shift is None else G
                              @ shift)
@@ -205,7 +205,7 @@ def sampled_laws(q, # log-law of the model
     targets = [given(marginal(q, e), s).exp() for s, e in zip(starts, ends)]
     chains = [chain(marginal(q, e), s, axes, steps) for s, e in zip(starts, ends)]
     for _, *laws in zip(range(sweeps + 1), *chains):
-        law, mean, sup = torch.ones((), dtype=q.dtype), [], []
+        law, mean, sup = torch.ones((), dtype=q.dtype, device=q.device), [], []
         for c, target, k in zip(laws, targets, starts):
             error = (c - target).abs().sum(tuple(range(k, c.ndim))) / 2
             mean.append(float((law * error).sum())); sup.append(float(error.max()))
@@ -266,7 +266,8 @@ def score_error(family, # of energies, side n
     """Relative error of the conditional score at the finest level, over these fields. Source: CSLC (2306.00181), where
     the true energy is known."""
     check_fields(x, channels=1)
-    w, H, b, c = torch.full((len(x),), 1 / len(x), dtype=torch.float64) if weights is None else weights, 0., 0., 0.
+    w = torch.full((len(x),), 1 / len(x), dtype=torch.float64, device=x.device) if weights is None else weights
+    H = b = c = 0.
     for xb, wb in zip(x.split(batch), w.split(batch)):
         d = wavelet.detail(family.gradients(xb).flatten(0, 1)[:, None]).reshape(len(xb), len(family),
                                                                                 -1).double().mT.flatten(0, 1) # (B D, K)
