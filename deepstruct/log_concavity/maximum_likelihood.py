@@ -81,12 +81,13 @@ def maximum_likelihood(family, # of energies, side n; theta is where it starts, 
         step = report.step
         made = family.features(target.field(state)).double()
         diff = data - made
+        mean = diff.mean(0)
         # of two draws with one x_j
         C = torch.cov(made.T).reshape(len(family), len(family)) if wavelet is None else diff.T @ diff / len(diff) / 2
-        history.append(float((diff.mean(0).abs() / (2 * C.diagonal() / len(x)).sqrt()).max()))
+        history.append(float((mean.abs() / (2 * C.diagonal() / len(x)).sqrt()).max()))
         d = C.diagonal().rsqrt()
-        family.theta -= damping * d * torch.linalg.solve(d[:, None] * C * d + 1e-8 * torch.eye(len(d), dtype=C.dtype),
-                                                         d * diff.mean(0))
+        A = d[:, None] * C * d + 1e-8 * torch.eye(len(d), dtype=C.dtype, device=C.device)
+        family.theta -= (damping * d * torch.linalg.solve(A, d * mean)).to(family.theta.device)
         path.append(family.theta.clone())
     half = path[iterations // 2:]
     memory = _memory(data, made) if wavelet is None else _memory(*(a.double().reshape(-1, 1) for a in (begin, state)))
