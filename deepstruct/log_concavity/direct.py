@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import torch
 
-from ..core import check_fields, progress
+from ..core import check_fields, draw_on, progress
 from .langevin import Report, SamplingError
 from ..wavelets import Octave
 
@@ -85,11 +85,11 @@ def direct_mala(beta:float, x, # (C, 1, L, L): where the chains start
     """(C, T, 5) series of $m^2$, the energy and the variances of the finest Haar bands LH, HL, HH; a Report.
     ValueError for bad fields or fewer steps than one record; SamplingError when a chain diverges."""
     if not 1 <= every <= steps: raise ValueError(f'{steps} steps, recorded every {every}; expected one record at least')
-    x, phi, g, E = _begin(beta, x)
+    place, (x, phi, g, E) = x.device, _begin(beta, x)
     C, L = x.shape[:2]
     def advance(n, step): # ratios (n, C)
-        xi, u, ratio = (torch.randn(n, C, L, L, generator=generator),
-                        torch.rand(n, C, generator=generator, dtype=torch.float64), np.empty((n, C)))
+        xi = draw_on('cpu', torch.randn, n, C, L, L, generator=generator)
+        u, ratio = draw_on('cpu', torch.rand, n, C, generator=generator, dtype=torch.float64), np.empty((n, C))
         _mala(phi, g, E, beta, step, xi.numpy(), u.numpy(), ratio)
         return ratio
     def look(): return torch.cat([x.mean((1, 2))[:, None]**2, torch.from_numpy(E)[:, None],
@@ -102,8 +102,8 @@ def direct_mala(beta:float, x, # (C, 1, L, L): where the chains start
     ratios, series = [], []
     for _ in range(steps // every): ratios.append(advance(every, step)); series.append(look())
     if not np.isfinite(E).all(): raise SamplingError('a direct chain diverged')
-    return torch.stack(series, 1), Report(float(np.mean(ratios)), step, steps, 0,
-                                          rates=torch.from_numpy(np.concatenate(ratios).mean(0)))
+    rates = torch.from_numpy(np.concatenate(ratios).mean(0)).to(place)
+    return torch.stack(series, 1).to(place), Report(float(np.mean(ratios)), step, steps, 0, rates=rates)
 
 # %% ../../nbs/log_concavity/08_direct.ipynb #ac3add59
 @numba.njit(cache=True) # no fastmath: what overflows has to be seen
@@ -146,19 +146,19 @@ def direct_hmc(beta:float, x, # (C, 1, L, L): where the chains start
     "HMC of phi^4. ValueError for bad fields or no trajectories; SamplingError when a chain diverges."
     if trajectories < 1 or leapfrogs < 1:
         raise ValueError(f'{trajectories} trajectories of {leapfrogs} leapfrogs; expected at least one of each')
-    x, phi, g, E = _begin(beta, x)
+    place, (x, phi, g, E) = x.device, _begin(beta, x)
     C, L = x.shape[:2]
     log, logs, ratio, ratios, series, used = np.log(step or .7 * L**-.5), [], np.empty(C), [], [], 0.
     for t in progress(range(-adapt, trajectories), label) if label else range(-adapt, trajectories):
         if t == 0: log, used = _frozen(logs, log), -time.process_time()
-        xi, u = (torch.randn(C, L, L, generator=generator, dtype=torch.float32).double().numpy(),
-                 torch.rand(C, generator=generator, dtype=torch.float64).numpy())
-        jitter = .6 + .8 * float(torch.rand((), generator=generator))
+        xi, u = (draw_on('cpu', torch.randn, C, L, L, generator=generator, dtype=torch.float32).double().numpy(),
+                 draw_on('cpu', torch.rand, C, generator=generator, dtype=torch.float64).numpy())
+        jitter = .6 + .8 * float(draw_on('cpu', torch.rand, (), generator=generator))
         _trajectories(phi, g, E, beta, np.exp(log), max(1, round(leapfrogs * jitter)), xi, u, ratio)
         if t < 0: log = _adapted(log, ratio.mean(), goal, t + adapt); logs.append(log)
         else:
             ratios.append(ratio.mean()); series.append(torch.stack([x.mean((1, 2))**2, torch.from_numpy(E) / L**2], 1))
     used += time.process_time()
     if not np.isfinite(E).all(): raise SamplingError('a direct chain diverged')
-    return (torch.stack(series, 1), Report(float(np.mean(ratios)), float(np.exp(log)), trajectories * leapfrogs, 0),
-            used / trajectories / C)
+    report = Report(float(np.mean(ratios)), float(np.exp(log)), trajectories * leapfrogs, 0)
+    return torch.stack(series, 1).to(place), report, used / trajectories / C
