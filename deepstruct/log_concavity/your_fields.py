@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
+from ..core import draw_on
 from .energies import quantile_nodes
 
 # %% ../../nbs/log_concavity/10_your_fields.ipynb #6fca7d9e
@@ -467,4 +468,4 @@ def free_mean(fields, # as `as_fields` takes them
     "Fields of a fixed mean with an independent Gaussian one in its place."
     x = as_fields(fields, 1)
     return (x - x.mean((1, 2, 3), keepdim=True) + share * float(x.std())
-            * torch.randn(len(x), 1, 1, 1, generator=generator, dtype=x.dtype, device=x.device))
+            * draw_on(x.device, torch.randn, len(x), 1, 1, 1, generator=generator, dtype=x.dtype))
