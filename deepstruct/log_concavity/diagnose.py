@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..core import progress, whole
+from ..core import draw_on, progress, whole
 from .energies import Family
 from .hessians import detail_band, eigenvalues, enough, held_out_losses, width_sizes
 from .langevin import Whitening, mean_stencil
@@ -48,11 +48,11 @@ def spectra(family, step, x, # energies of side n; Octave or HalfOctave; (B, 1, 
     x, shape = x.double(), step.detail_shape(x.shape[-1])
     D = int(np.prod(shape))
     if D <= dense:
-        e = eigenvalues(family, x, detail_band(step, x.shape[-1]), batch=16)
+        e = eigenvalues(family, x, detail_band(step, x.shape[-1]).to(x.device), batch=16)
         return e, torch.full_like(e, 1 / D)
     def multiply(v): return step.detail(family.hessian(x, step.embed_detail(v.reshape(-1, *shape)))).flatten(1)
-    return lanczos(multiply, torch.randn(len(x), D, generator=generator or torch.Generator().manual_seed(0),
-                                         dtype=torch.float64))
+    g = generator or torch.Generator().manual_seed(0)
+    return lanczos(multiply, draw_on(x.device, torch.randn, len(x), D, generator=g, dtype=torch.float64))
 
 # %% ../../nbs/log_concavity/12_diagnose.ipynb #06636521
 NODES = (1, 2, 3, 5, 8) # of the potentials tried before the finest; 1: quadratic
