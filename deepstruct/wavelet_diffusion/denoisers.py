@@ -107,7 +107,7 @@ class Denoiser(nn.Module):
             inner = self.scales and 0 < i < len(self.sizes) - 1
             b.weight.copy_(a.weight * (self.scales[i - 1].gamma / self.scales[i - 1].sd).reshape(-1, 1, 1, 1) if inner
                            else a.weight)
-        return out.eval()
+        return out.to(self.convolutions[0].weight.device).eval()
 
 # %% ../../nbs/wavelet_diffusion/06_denoisers.ipynb #814fd641
 def for_net(x:Tensor, net) -> Tensor: # where, and in the precision in which, a module computes
