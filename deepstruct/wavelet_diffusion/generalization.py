@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import measuring
+from ..core import draw_on, measuring
 from ..fields import gaussian_field
 from .denoisers import for_net
 from .wsgm import as_images
@@ -86,7 +86,7 @@ def rays(n:int, x:Tensor, # how many; one image (C, side, side)
     "$s\\,x$, s uniform in [0.1, 1]; ValueError for an image of zeros."
     if n < 1 or x.ndim != 3 or not x.any(): raise ValueError(f'n is {n}, x has shape {tuple(x.shape)}; expected n at '
                                                              'least 1 and one image (C, side, side) that is not zero')
-    s = .1 + .9 * torch.rand(n, 1, 1, 1, generator=generator, dtype=x.dtype)
+    s = .1 + .9 * draw_on(x.device, torch.rand, n, 1, 1, 1, generator=generator, dtype=x.dtype)
     return s * x, (x / x.norm()).flatten().expand(n, 1, -1)
 
 def sinusoids(n:int, side:int, frequency:tuple=(2, 1), # periods down and across
