@@ -13,6 +13,7 @@ import torch
 from scipy import special
 from torch import Tensor
 
+from ..core import draw_on
 from .alignment import procrustes
 
 # %% ../../nbs/rainbow/01_kernels.ipynb #b1000007
@@ -47,9 +48,9 @@ def dual(name:str, # of ACTIVATIONS
     if name == 'absolute': return a * b * 2 / math.pi * (s + (math.pi / 2 - t) * c)
     if name == 'step': return torch.where(a * b > 0, (math.pi - t) / (2 * math.pi), 0.)
     if name == 'erf': return 2 / math.pi * torch.asin((2 * G / ((1 + 2 * a**2) * (1 + 2 * b**2)).sqrt()).clamp(-1, 1))
-    m1 = (s * s).numpy() # 1 - rho^2, without cancellation
-    return a * b / 2 * torch.from_numpy(2 * special.ellipe(1 - m1)
-                                        - np.where(m1 > 0, m1 * special.ellipkm1(np.maximum(m1, 1e-300)), 0.))
+    m1 = (s * s).cpu().numpy() # 1 - rho^2, without cancellation
+    e = 2 * special.ellipe(1 - m1) - np.where(m1 > 0, m1 * special.ellipkm1(np.maximum(m1, 1e-300)), 0.)
+    return a * b / 2 * torch.from_numpy(e).to(G.device)
 
 def product_variance(name:str, G:Tensor, a2:Tensor|None=None, b2:Tensor|None=None) -> Tensor: # as in `dual`
     r"""$\mathrm{Var}_w[\sigma(u)\sigma(v)]$: $n$ times the mean square error of $\hat k$; erf by Gauss-Hermite
@@ -122,8 +123,8 @@ class GaussianRainbow:
 
     def weights(self, n, j, generator): # (n, r_j) rows of N(0, C_j); complex for the modulus
         c = self.covariances[j]
-        G = torch.randn(n, len(c), generator=generator, dtype=torch.complex128 if self.activation == 'modulus'
-                        else torch.float64)
+        G = draw_on(c.device, torch.randn, n, len(c), generator=generator,
+                    dtype=torch.complex128 if self.activation == 'modulus' else torch.float64)
         return G * c.sqrt()
 
     def sample(self, widths, # of the layers
@@ -138,10 +139,10 @@ class GaussianRainbow:
         for j, n in enumerate(widths):
             W = self.weights(n, j, generator)
             if j:
-                A = procrustes(self.Z[j].T @ f
-                               / len(f)) if rotation == 'aligned' else torch.linalg.qr(torch.randn(max(f.shape[1],
-                                   W.shape[1]), min(f.shape[1],
-                                                    W.shape[1]), generator=generator, dtype=torch.float64)).Q
+                low, high = sorted((f.shape[1], W.shape[1]))
+                if rotation == 'aligned': A = procrustes(self.Z[j].T @ f / len(f))
+                else: A = torch.linalg.qr(draw_on(f.device, torch.randn, high, low, generator=generator,
+                                                  dtype=torch.float64)).Q
                 if rotation == 'random' and f.shape[1] > W.shape[1]: A = A.T
                 W = W @ A[:W.shape[1]].to(W.dtype)
             else: f = f[:, :W.shape[1]]
