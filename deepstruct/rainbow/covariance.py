@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from ..core import draw_on
 from ..networks import StandardizedMix
 from .alignment import copied, measurable
 
@@ -159,8 +160,8 @@ def gaussian_draws(Ws:list, draws:int, # networks; how many sets of as many
     "From the Gaussian model that is fitted to all of them."
     Ws = [_rows(W) for W in Ws]
     R = torch.cat(Ws)
-    for _ in range(draws): yield [torch.randn(len(W), len(R), generator=generator, dtype=torch.float64).to(R) @ R
-                                  / len(R)**.5 for W in Ws]
+    draw = lambda n: draw_on(R.device, torch.randn, n, len(R), generator=generator, dtype=torch.float64).to(R)
+    for _ in range(draws): yield [draw(len(W)) @ R / len(R)**.5 for W in Ws]
 
 def gaussianity(Ws:list, rank:int|None=None, draws:int=40, generator=None
                ) -> dict: # name -> (measured, 2.5 % and 97.5 % of draws)
@@ -189,7 +190,8 @@ def basis(kind:str, # weights, features: of the matrix C; random
         raise ValueError(f'the basis {kind!r} needs {"a matrix C" if kind != "random" else "a dimension D"}')
     D = len(C) if C is not None else D
     if not 1 <= r <= D: raise ValueError(f'r is {r}; expected 1 to {D}')
-    if kind == 'random': return torch.linalg.qr(torch.randn(D, r, generator=generator, dtype=torch.float64)).Q
+    if kind == 'random': return torch.linalg.qr(draw_on('cpu' if C is None else C.device, torch.randn, D, r,
+                                                        generator=generator, dtype=torch.float64)).Q
     return torch.linalg.eigh(_hermitian(C)).eigenvectors[:, -r:].flip(1)
 
 def explained(C:Tensor, V:Tensor) -> float: # (D, D), (D, r): share of the trace
