@@ -9,6 +9,8 @@ __all__ = ['leading_directions', 'amplification', 'stretched']
 import torch
 from torch import Tensor
 
+from ..core import draw_on
+
 # %% ../../nbs/rainbow/05_dynamics.ipynb #e5000007
 def _rows(W): # (n, ...) -> (n, D), double
     return W.detach().flatten(1).to(torch.complex128 if W.is_complex() else torch.float64)
@@ -30,7 +32,7 @@ def amplification(ways:list, # [(n, ...)]: weights of one layer in the course of
     W = [_rows(w) for w in ways]
     if len(W) < 2 or any(w.shape != W[0].shape for w in W):
         raise ValueError(f'weights of shapes {[tuple(w.shape) for w in ways]}; expected two times or more of one layer')
-    order = torch.randperm(len(W[0]), generator=generator)
+    order = draw_on('cpu', torch.randperm, len(W[0]), generator=generator)
     halves = [(order[::2], order[1::2]), (order[1::2], order[::2])] if split else [(order, order)]
     a, c = [], []
     for choose, measure in halves:
@@ -50,8 +52,9 @@ def stretched(first:Tensor, last:Tensor, # (n, ...) weights of one layer
     A, B = _rows(first), _rows(last)
     if A.shape != B.shape:
         raise ValueError(f'weights of shapes {tuple(first.shape)} and {tuple(last.shape)}; expected the same')
-    order, out = torch.randperm(len(A), generator=generator), {}
-    for name, rows in (('explained', torch.arange(len(A))), ('permuted', torch.randperm(len(A), generator=generator))):
+    order, other = (draw_on('cpu', torch.randperm, len(A), generator=generator) for _ in range(2))
+    out = {}
+    for name, rows in (('explained', torch.arange(len(A))), ('permuted', other)):
         left = total = 0.
         for fit, test in ((order[::2], order[1::2]), (order[1::2], order[::2])):
             e = leading_directions(B[fit], r)
