@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import training
-from .core import (atomic, cache_dir, cached, check_batch, check_data, check_labels, generator, measuring,
-                             seeded, stage_key)
+from .core import (atomic, cache_dir, cached, check_batch, check_data, check_labels, draw_on, generator,
+                             measuring, seeded, stage_key)
 from .networks import parameter_groups
 from .statistics import ClassMoments, nc1, nc2, nc3, nearest_mean
 
@@ -29,14 +29,14 @@ def translated(x:Tensor, # (B, C, n1, n2)
     "Each image rolled by its own random number of rows and columns; ValueError for a negative one."
     if most < 0: raise ValueError(f'translations of up to {most} pixels; expected 0 or more')
     if most == 0: return x
-    at = torch.randint(-most, most + 1, (2, len(x), 1), generator=generator)
+    at = draw_on('cpu', torch.randint, -most, most + 1, (2, len(x), 1), generator=generator)
     i, j = ((torch.arange(n) + a).remainder(n).to(x.device) for n, a in zip(x.shape[2:], at))
     return x[torch.arange(len(x), device=x.device)[:, None, None], :, i[:, :, None], j[:, None, :]].permute(0, 3, 1, 2)
 
 # %% ../nbs/foundations/13_classifiers.ipynb #278e2c05
 def mirrored(x:Tensor, generator=None) -> Tensor: # (B, C, n1, n2)
     "Half of the images, left to right."
-    return torch.where(torch.rand(len(x), 1, 1, 1, generator=generator).to(x.device) < .5, x, x.flip(3))
+    return torch.where(draw_on(x.device, torch.rand, len(x), 1, 1, 1, generator=generator) < .5, x, x.flip(3))
 
 # %% ../nbs/foundations/13_classifiers.ipynb #f9422ae4
 @dataclass(frozen=True)

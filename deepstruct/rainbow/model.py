@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from ..core import check_labels, seeded
+from ..core import check_labels, draw_on, read_saved, save_tensors, seeded
 from ..networks import StandardizedMix
-from ..core import read_saved, save_tensors
 from .alignment import (Marks, Moments, alignment, alignment_error, caught, evaluating,
                                           images_of, labels_of, measurable, repeatable, sample_rows, spared, steady)
 from .covariance import WEIGHTED, layer_weights, plain_copy, set_layer_weights
@@ -264,8 +263,9 @@ def _standardize_again(net, name, batches, follows=False
 # %% ../../nbs/rainbow/03_model.ipynb #c3000014
 LAWS = ('gaussian', 'white', 'diagonal', 'shrunk', 'with mean', 'bootstrap')
 
-def _white(*shape, like, generator): return torch.randn(*shape, generator=generator, dtype=torch.complex128
-                                                        if like.is_complex() else torch.float64).to(like)
+def _white(*shape, like, generator):
+    wide = torch.complex128 if like.is_complex() else torch.float64
+    return draw_on(like.device, torch.randn, *shape, generator=generator, dtype=wide).to(like)
 
 def drawn_neurons(R:Tensor, # (N, D) aligned neurons
                   n:int, # how many are drawn
@@ -282,7 +282,7 @@ def drawn_neurons(R:Tensor, # (N, D) aligned neurons
         if not 1 <= rank <= min(N, D): raise ValueError(f'rank is {rank}; expected 1 to {min(N, D)}')
         U, s, Vh = torch.linalg.svd(R, full_matrices=False)
         R = U[:, :rank] * s[:rank] @ Vh[:rank]
-    if law == 'bootstrap': return R[torch.randint(N, (n,), generator=joint)]
+    if law == 'bootstrap': return R[draw_on('cpu', torch.randint, N, (n,), generator=joint)]
     if law == 'white': return _white(n, D, like=R, generator=generator) * (R.abs().square().mean().sqrt())
     if law == 'diagonal': return _white(n, D, like=R, generator=generator) * R.abs().square().mean(0).sqrt()
     G = _white(n, N, like=R, generator=joint) / N**.5
@@ -452,7 +452,7 @@ class RainbowModel:
         _known_options(self._fitted().layers, law, rank, head, streams, shared)
         g = seeded(seed)
         self.seed = g.initial_seed()
-        joint = {k: s for stream in streams for s in [int(torch.randint(2**62, (1,), generator=g))] for k in stream}
+        joint = {k: s for stream in streams for s in [int(draw_on('cpu', torch.randint, 2**62, (1,), generator=g))] for k in stream}
         with spared():
             net, layers = self._blank(like)
             turns, follows = {}, {l.norm for l in layers.values()}
