@@ -78,7 +78,7 @@ class _Modes:
         self.edge = torch.nonzero(self.column == 0).flatten() # stored twice: at ky and -ky
 
 @lru_cache(8)
-def _modes(model, dtype, device):
+def _modes(model, dtype, device='cpu'):
     with torch.device('cpu'): m = _Modes(model, dtype)
     for k, v in vars(m).items(): setattr(m, k, v.to(device))
     return m
