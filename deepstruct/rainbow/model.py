@@ -452,7 +452,8 @@ class RainbowModel:
         _known_options(self._fitted().layers, law, rank, head, streams, shared)
         g = seeded(seed)
         self.seed = g.initial_seed()
-        joint = {k: s for stream in streams for s in [int(draw_on('cpu', torch.randint, 2**62, (1,), generator=g))] for k in stream}
+        draw = lambda: int(draw_on('cpu', torch.randint, 2**62, (1,), generator=g))
+        joint = {k: s for stream in streams for s in [draw()] for k in stream}
         with spared():
             net, layers = self._blank(like)
             turns, follows = {}, {l.norm for l in layers.values()}
