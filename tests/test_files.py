@@ -341,7 +341,8 @@ def several():
                                     {'a': X}, {'a': X, 'b': np.arange(3)},
                                     [X[:2], X[2:]], list(WANT), tuple(X),
                                     torch.utils.data.DataLoader(WANT, batch_size=4),
-                                    np.ma.masked_array(X, mask=False), X.astype('O').tolist()], ids=lambda v: type(v).__name__)
+                                    np.ma.masked_array(X, mask=False), X.astype('O').tolist()],
+                         ids=lambda v: type(v).__name__)
 def test_all_that_holds_maps(source):
     assert torch.equal(read_fields(source() if callable(source) else source).double(), WANT)
 
@@ -430,7 +431,8 @@ def test_no_fill_value_is_seen_where_there_is_none():
                                         (np.zeros((3, 4, 5), 'M8[s]'), 'datetime'),
     ([X[0], X[1, :4]], r'map 1 has shape \(4, 12\)'), ([[1, 2], [3]], 'list of list'),
                                         (zip(X, range(6)), 'leave the labels out'),
-    (object(), 'an? object'), ([torch.nn.Linear(2, 2)], 'list of Linear')], ids=lambda v: v[:20] if isinstance(v, str) else type(v).__name__)
+    (object(), 'an? object'), ([torch.nn.Linear(2, 2)], 'list of Linear')],
+    ids=lambda v: v[:20] if isinstance(v, str) else type(v).__name__)
 def test_bad_maps(bad, words):
     with pytest.raises(ValueError, match=words): read_fields(bad)
 
