@@ -325,6 +325,7 @@ def test_networks_trained_alike_are_those_of_a_loop(how, tmp_path, monkeypatch):
 
 def test_bad_networks():
     x, net = numbers(40, 16, dtype=torch.float32), perceptron(16, 8)
+    toy = x, torch.arange(40) % 10
     for words, f in {'sizes of 1 or more': lambda: perceptron(16, 0),
                      'expected the same': lambda: RainbowModel().fit([net, perceptron(16, 8, depth=3)], [x]),
                      'read once': lambda: RainbowModel().fit(net, iter([x])),
@@ -336,6 +337,11 @@ def test_bad_networks():
                                                                    (x, torch.zeros(3).long()))),
                      'the network is': lambda: job('deep', {}),
                      'no snapshots': lambda: ways(job('plain', {}, (x, x))),
+                     'steps is 0': lambda: trained_alike(job('plain', dict(inputs=16, width=4), toy, epochs=0)),
+                     'steps is -2': lambda: trained_alike(job('plain', dict(inputs=16, width=4), toy, epochs=-1,
+                                                              batch=20)),
+                     'expected adamw or sgd': lambda: job('plain', {}, toy, lr=-1),
+                     'and 3 labels': lambda: ways(job('plain', dict(inputs=16, width=4), (x, toy[1][:3]), snapshots=1)),
                      'two times': lambda: amplification([x]),
                      'expected the same ': lambda: stretched(x, x[:3], 2)}.items():
         with pytest.raises(ValueError, match=words.strip()): f()

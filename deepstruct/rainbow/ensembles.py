@@ -71,7 +71,7 @@ def job(kind:str, # of NETWORKS
 @cached
 def ensemble_weights(job): # {'last': state, 'ways': [states], 'seconds'}
     r, (_, y) = job.recipe, job.checked()
-    net, way, seconds = trained_here(job.but(steps=r.steps or max(1, round(r.epochs * len(y) / r.batch))))
+    net, way, seconds = trained_here(job.but(steps=r.steps or round(r.epochs * len(y) / r.batch))) # 0: rounded up
     return {'last': state(net), 'ways': list(way.values()), 'seconds': seconds}
 
 def trained_alike(job:Job) -> nn.Module: # in evaluation mode; `seconds` of training
