@@ -675,7 +675,7 @@ def _(t, g):
 
 
 # --- rainbow: moments are kept in double precision on the CPU ---
-def plain(width=6, seed=0): return ensembles.plain(8, width, 2, 3, generator=torch.Generator().manual_seed(seed))
+def plain(width=6, seed=0): return ensembles.perceptron(8, width, 2, 3, generator=torch.Generator().manual_seed(seed))
 
 
 @case('rainbow.alignment', 'Moments.update Moments.within Moments.between alignment alignment_error cosine angle cka '
@@ -787,10 +787,10 @@ def _(t, g):
             dynamics.stretched(W[0], W[1], 2, generator=g()))
 
 
-@case('rainbow.ensembles', 'plain convolutional MeanField accuracy')
+@case('rainbow.ensembles', 'perceptron convolutional MeanField accuracy')
 def _(t, g):
     x, y = t(images(20, 4)), t(labels(20))
-    nets = [ensembles.plain(16, 5, 2, 3, True, 'mean field', g()),
+    nets = [ensembles.perceptron(16, 5, 2, 3, True, 'mean field', g()),
             ensembles.convolutional(1, (4, 5), classes=3, generator=g())]
     return [grown(t(n), x) for n in nets], ensembles.accuracy(t(nets[0]), x, y)
 

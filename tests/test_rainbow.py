@@ -15,9 +15,10 @@ from deepstruct.rainbow import alignment as A
 from deepstruct.rainbow import covariance as C
 from deepstruct.rainbow import kernels as K
 from deepstruct.rainbow.dynamics import amplification, stretched
-from deepstruct.rainbow.ensembles import Recipe, plain, trained, untrained, ways
+from deepstruct.rainbow.ensembles import job, perceptron, trained_alike, ways
 from deepstruct.rainbow.model import (LAWS, RainbowModel, drawn_neurons, logistic_head, residual_streams,
                                       _standardize_again, traced)
+from deepstruct.training import rate
 
 
 def numbers(*shape, name='rainbow', dtype=torch.float64):
@@ -179,8 +180,8 @@ def test_layers_of_a_stream_share_what_the_law_has_in_common(law):
     assert (a.T @ b / n - want).abs().max() < .05
 
 
-NETWORKS = {'plain': lambda: plain(16, 12, generator=generator('plain')),
-            'biases': lambda: plain(16, 12, bias=True, generator=generator('plain')),
+NETWORKS = {'plain': lambda: perceptron(16, 12, generator=generator('plain')),
+            'biases': lambda: perceptron(16, 12, bias=True, generator=generator('plain')),
             'residual': lambda: ResNet(1, 4, generator=generator('residual')),
             'scattering': lambda: LearnedScattering(1, 8, blocks=(3, 4), generator=generator('scattering')),
             'flattened': lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(),
@@ -206,8 +207,8 @@ def test_neurons_as_they_are_give_the_network_back(name):
 
 def test_turned_neurons_are_turned_back():
     """Permuted neurons of every layer: the pooled laws are those of the network."""
-    net, x = plain(16, 12, depth=3, generator=generator('net')), numbers(2000, 16, dtype=torch.float32)
-    twin, order = plain(16, 12, depth=3), [torch.randperm(12, generator=generator('order', k)) for k in range(3)]
+    net, x = perceptron(16, 12, depth=3, generator=generator('net')), numbers(2000, 16, dtype=torch.float32)
+    twin, order = perceptron(16, 12, depth=3), [torch.randperm(12, generator=generator('order', k)) for k in range(3)]
     with torch.no_grad():
         twin[1].weight.copy_(net[1].weight[order[0]]); twin[3].weight.copy_(net[3].weight[order[1]][:, order[0]])
         twin[5].weight.copy_(net[5].weight[order[2]][:, order[1]])
@@ -219,9 +220,9 @@ def test_turned_neurons_are_turned_back():
 
 
 def test_networks_of_other_widths_have_features_of_the_same_size():
-    net, x = plain(16, 64, depth=3, generator=generator('net')), numbers(500, 16, dtype=torch.float32)
+    net, x = perceptron(16, 64, depth=3, generator=generator('net')), numbers(500, 16, dtype=torch.float32)
     model = RainbowModel().fit(net, [x])
-    energy = lambda n: float(torch.stack([model.sample(generator('wide', n, s), like=plain(16, n,
+    energy = lambda n: float(torch.stack([model.sample(generator('wide', n, s), like=perceptron(16, n,
         depth=3))[:6](x).square().mean() for s in range(4)]).mean().detach())
     assert (.6 < energy(256) / float(net[:6](x).detach().square().mean()) < 1.6
             and .6 < energy(64) / float(net[:6](x).detach().square().mean()) < 1.6)
@@ -274,7 +275,8 @@ class Branches(nn.Module):
 
 
 def test_heads_are_fitted_on_the_labelled_batches():
-    net, x, y = plain(16, 12, generator=generator('net')), numbers(400, 16, dtype=torch.float32), torch.arange(400) % 10
+    net, x, y = (perceptron(16, 12, generator=generator('net')), numbers(400, 16, dtype=torch.float32),
+                 torch.arange(400) % 10)
     model = RainbowModel().fit(net, [(x[:100], y[:100])])
     few, many = (model.sample(generator('head'), head='refitted', labelled=b) for b in (None, [(x, y)]))
     with torch.no_grad():
@@ -295,18 +297,51 @@ def test_clipped_kernels_see_projected_channels():
                           atol=1e-5)
 
 
+@pytest.mark.parametrize('how', [dict(epochs=3), dict(epochs=1, batch=50), dict(epochs=.01), dict(decay=.1, epochs=2),
+                                 dict(shuffled=True, epochs=2), dict(snapshots=3, epochs=2), dict(steps=4)])
+def test_networks_trained_alike_are_those_of_a_loop(how, tmp_path, monkeypatch):
+    """Stochastic gradients with momentum, by hand; steps are epochs times images over the batch, rounded."""
+    monkeypatch.setenv('DEEPSTRUCT_CACHE', str(tmp_path))
+    x, y = numbers(70, 16, dtype=torch.float32), torch.arange(70) % 10
+    told = dict(epochs=15, batch=20, lr=.05) | how
+    its = job('plain', dict(inputs=16, width=12), (x, y), 1, **told)
+    net, g = perceptron(16, 12, generator=generator('first weights', 'plain', its.sizes, 1)), generator('batches', 1)
+    o = torch.optim.SGD(net.parameters(), told['lr'], .9, weight_decay=told.get('decay', 0.)) # there are no biases
+    steps, way = told.get('steps', max(1, round(told['epochs'] * 70 / told['batch']))), [net[1].weight.detach().clone()]
+    if 'shuffled' in how: y = y[torch.randperm(70, generator=generator('labels'))]
+    for k in range(steps):
+        i = torch.randint(70, (told['batch'],), generator=g)
+        o.zero_grad(); nn.functional.cross_entropy(net(x[i]), y[i]).backward()
+        for group in o.param_groups: group['lr'] = told['lr'] * rate(k, steps, 50)
+        o.step()
+        way.append(net[1].weight.detach().clone())
+    again = job('plain', its.sizes, (x, its.data[1])).but(run=1, **told) # settled last, as well
+    for found in (trained_alike(its), trained_alike(again)):
+        assert not found.training and found.seconds >= 0 and all(map(torch.equal, found.parameters(), net.parameters()))
+    if 'snapshots' in how:
+        kept = [way[0], *[way[min(k, steps)] for k in range(2, 9, 2)]]
+        assert steps == 7 and all(map(torch.equal, kept, [w['1.weight'] for w in ways(its)])) and len(ways(its)) == 5
+
+
 def test_bad_networks():
-    x, net = numbers(40, 16, dtype=torch.float32), plain(16, 8)
-    for words, f in {'sizes of 1 or more': lambda: plain(16, 0),
-                     'expected the same': lambda: RainbowModel().fit([net, plain(16, 8, depth=3)], [x]),
+    x, net = numbers(40, 16, dtype=torch.float32), perceptron(16, 8)
+    toy = x, torch.arange(40) % 10
+    for words, f in {'sizes of 1 or more': lambda: perceptron(16, 0),
+                     'expected the same': lambda: RainbowModel().fit([net, perceptron(16, 8, depth=3)], [x]),
                      'read once': lambda: RainbowModel().fit(net, iter([x])),
                      'no batches': lambda: RainbowModel().fit(net, []),
-                     'NaN': lambda: RainbowModel().fit([net, plain(16, 8)], [x * math.nan]),
+                     'NaN': lambda: RainbowModel().fit([net, perceptron(16, 8)], [x * math.nan]),
                      'two or more': lambda: traced(nn.Sequential(nn.Linear(16, 2)), x),
                      'no layer': lambda: RainbowModel().fit(net, [x]).covariance('9'),
-                     'expected as many': lambda: trained('plain', dict(inputs=16, width=4), (x, torch.zeros(3).long())),
-                     'the network is': lambda: untrained('deep', {}),
-                     'no snapshots': lambda: ways('plain', {}, (x, x), 0, Recipe()),
+                     'expected as many': lambda: trained_alike(job('plain', dict(inputs=16, width=4),
+                                                                   (x, torch.zeros(3).long()))),
+                     'the network is': lambda: job('deep', {}),
+                     'no snapshots': lambda: ways(job('plain', {}, (x, x))),
+                     'steps is 0': lambda: trained_alike(job('plain', dict(inputs=16, width=4), toy, epochs=0)),
+                     'steps is -2': lambda: trained_alike(job('plain', dict(inputs=16, width=4), toy, epochs=-1,
+                                                              batch=20)),
+                     'expected adamw or sgd': lambda: job('plain', {}, toy, lr=-1),
+                     'and 3 labels': lambda: ways(job('plain', dict(inputs=16, width=4), (x, toy[1][:3]), snapshots=1)),
                      'two times': lambda: amplification([x]),
                      'expected the same ': lambda: stretched(x, x[:3], 2)}.items():
         with pytest.raises(ValueError, match=words.strip()): f()
