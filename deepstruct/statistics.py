@@ -458,8 +458,8 @@ def fisher_by_layer(model:nn.Module, layers:Iterable, # as for `layer_statistics
 
 def layer_features(model:nn.Module, layers:Iterable, x:Tensor, # names; (n, ...)
                    reduce:Callable=flattened, batch:int=500) -> dict: # name -> (n, d) float32
-    """In evaluation mode, which leaves the model as it was. ValueError for a layer that the model does not have, that is
-    not used, or used twice."""
+    """In evaluation mode, which leaves the model as it was. ValueError for a layer that the model does not have, that
+    is not used, or used twice."""
     found, out = dict(model.named_modules()), {k: [] for k in layers}
     device = next((p.device for p in model.parameters()), None)
     if unknown := [k for k in out if k not in found]:

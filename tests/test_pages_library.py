@@ -296,6 +296,17 @@ def test_networks_that_do_nothing_leave_the_noise_at_every_scale(depth):
     few = psnr_by_scale(Same(), Same(), [Nothing() for _ in range(depth)], x, (90,), lambda db: 0)
     assert torch.allclose(few['multiscale'][0], psnr(up, x), atol=1e-3)
 
+class Seen(Same):
+    def forward(self, d, low=None):
+        self.low = low
+        return d
+
+def test_details_are_given_the_clean_low_pass_of_their_scale():
+    x, nets = torch.rand(4, 1, 16, 16, generator=generator('photographs')), [Seen() for _ in range(3)]
+    psnr_by_scale(Same(), Same(), nets, x, (0,), lambda db: 0)
+    for j, net in enumerate(nets): # the last that each has seen: the multiscale one comes before
+        assert torch.allclose(net.low, nn.functional.avg_pool2d(x, 2**(j + 1)), atol=1e-6)
+
 # training in a stage
 
 @cached
