@@ -438,7 +438,7 @@ def peak_counts(x:Tensor, # (B, 1, n, n) periodic
     "Pixels above all of their eight neighbours, by height."
     c = check_fields(x, channels=1)[:, 0]
     around = torch.stack([c.roll((i, j), (1, 2)) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]).amax(0)
-    return np.histogram(c[c > around].numpy(force=True), edges)[0] / len(x)
+    return np.histogram(c[c > around].cpu().numpy(), edges)[0] / len(x)
 
 def minkowski(x:Tensor, # (B, 1, n, n) periodic
               levels # (m,)

@@ -425,7 +425,7 @@ def shared_values(a:Tensor, b:Tensor # (n,), (N,) real
     """How many values of a lie within 1e-6 standard deviations of one of b, beyond the 99.9 % quantile of chance (a
     moved by up to 2 %): copies."""
     from scipy.stats import poisson
-    sd, a, ordered = float(b.std()), a.numpy(force=True), b.sort().values.numpy(force=True)
+    sd, a, ordered = float(b.std()), a.detach().cpu().numpy(), b.detach().cpu().sort().values.numpy()
     hits = lambda a: (np.searchsorted(ordered, a + 1e-6 * sd) > np.searchsorted(ordered, a - 1e-6 * sd)).sum()
     return float(max(0, hits(a) - poisson.ppf(.999, np.mean([hits(a + i * 1e-3 * sd) for i in range(1, 21)]))))
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from elsewhere import away, back, elsewhere, leaves
 from scipy import stats
 from skimage.measure import euler_number
 from torch import nn
@@ -324,3 +325,33 @@ def test_training_in_a_stage_learns_and_leaves_nothing(tmp_path, monkeypatch):
     assert float(w['weight']) == pytest.approx(2, abs=.1) and float(w['bias']) == pytest.approx(1, abs=.1)
     place = cache_dir() / 'training'
     assert not place.exists() or not any(place.iterdir())
+
+# devices
+
+Y = torch.arange(60) % 3
+ON = {
+    'chi2_p': lambda t: chi2_p(t(normal(3)), t(normal(3, word='d')), t(torch.eye(3).double())),
+    'over_sampling': lambda t: over_sampling(lambda q: float(q.mean()), t(normal(5)), t(normal(20))),
+    'shared_values': lambda t: shared_values(t(normal(20)), t(normal(20))),
+    'bootstrap': lambda t: bootstrap(torch.mean, t(normal(20)), 3, 0),
+    'fisher_by_layer': lambda t: fisher_by_layer(t(Net()), ['b'], (t(images()[0]), t(images()[1])), images(), 3),
+    'layer_features': lambda t: layer_features(t(Net()), ['b'], t(images()[0])),
+    'ridge_probe': lambda t: ridge_probe(t(normal(60, 4)), t(Y), t(normal(60, 4, word='z')), t(Y), 3),
+    'negative': lambda t: negative(t(normal(5, 6))),
+    'shapes of maps': lambda t: (kurtosis(t(normal(2, 1, 8, 8))), peak_counts(t(normal(2, 1, 8, 8)), [-3, 0, 3]),
+                                 minkowski(t(normal(2, 1, 8, 8)), [0., 1.])),
+    'multiply_adds': lambda t: multiply_adds(t(nn.Conv2d(1, 2, 3)), (1, 8, 8)),
+    'wiener': lambda t: wiener(t(normal(2, 1, 4, 4)), t(torch.as_tensor(power_spectrum(2, 4))), .3),
+    'noisy': lambda t: noisy(t(normal(2, 1, 4, 4)), 5, 0),
+    'psnr_by_scale': lambda t: psnr_by_scale(Same(), Same(), [Same()], t(normal(2, 1, 8, 8)), (5,), lambda db: 0)}
+
+@pytest.mark.parametrize('name', ON)
+@pytest.mark.filterwarnings('ignore')
+def test_what_is_given_on_a_device_is_computed_there(name):
+    torch.manual_seed(0)
+    want = leaves(ON[name](lambda x: x))
+    torch.manual_seed(0)
+    with elsewhere(): got = leaves(ON[name](away))
+    for a, b in zip(got, want, strict=True):
+        if isinstance(b, torch.Tensor): torch.testing.assert_close(back(a), b.detach(), rtol=1e-4, atol=1e-5)
+        else: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
