@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['HUBBLE', 'Cosmology', 'transfer', 'linear_power', 'Lensing', 'deposit', 'potential', 'kick', 'linear_modes',
            'displacements', 'initial', 'evolve', 'density_power', 'project', 'box_planes', 'plane_pool',
-           'LensingSample', 'convergence_maps', 'box_error', 'skewness']
+           'LensingSample', 'convergence_maps', 'box_error', 'skewness', 'kurtosis', 'peak_counts', 'minkowski']
 
 # %% ../nbs/foundations/05_lensing.ipynb #5a1e0004
 import math, time
@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 from scipy.special import hyp2f1
 from torch import Tensor
 
-from .core import cached, generator, number, progress, seeded, whole
+from .core import cached, check_fields, generator, number, progress, seeded, whole
 
 # %% ../nbs/foundations/05_lensing.ipynb #5a1e0007
 HUBBLE = 2997.92458 # c / H_0 in Mpc/h
@@ -423,3 +423,32 @@ def skewness(x:Tensor # (B, 1, n, n)
     x = x.double() - x.double().mean()
     if not x.any(): raise ValueError('x is constant; its skewness is not defined')
     return float((x**3).mean() / (x**2).mean()**1.5)
+
+# %% ../nbs/foundations/05_lensing.ipynb #cce6b7da
+def kurtosis(x:Tensor # (B, 1, n, n)
+            ) -> float: # 0 for a Gaussian
+    "Of all pixels of all maps; ValueError where they are all the same."
+    x = x.double() - x.double().mean()
+    if not x.any(): raise ValueError('x is constant; its kurtosis is not defined')
+    return float((x**4).mean() / (x**2).mean()**2 - 3)
+
+def peak_counts(x:Tensor, # (B, 1, n, n) periodic
+                edges # (m + 1,) heights, increasing
+               ) -> np.ndarray: # (m,) a map
+    "Pixels above all of their eight neighbours, by height."
+    c = check_fields(x, channels=1)[:, 0]
+    around = torch.stack([c.roll((i, j), (1, 2)) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]).amax(0)
+    return np.histogram(c[c > around].cpu().numpy(), edges)[0] / len(x)
+
+def minkowski(x:Tensor, # (B, 1, n, n) periodic
+              levels # (m,)
+             ) -> np.ndarray: # (m, 3): area, boundary, Euler characteristic of {x > level}, per pixel
+    "Mean over the maps; pixels are closed squares of side 1 on the torus. Source: Mecke, Buchert, Wagner (1994)."
+    out, x = [], check_fields(x, channels=1)[:, 0]
+    for t in levels:
+        s = (x > t).double()
+        faces, right, down = s.mean(), torch.maximum(s, s.roll(-1, 2)).mean(), torch.maximum(s, s.roll(-1, 1)).mean()
+        corner = torch.stack([s, s.roll(-1, 1), s.roll(-1, 2), s.roll((-1, -1), (1, 2))]).amax(0).mean()
+        out.append([float(faces), float((s - s.roll(-1, 2)).abs().mean() + (s - s.roll(-1, 1)).abs().mean()),
+                    float(corner - right - down + faces)])
+    return np.array(out)

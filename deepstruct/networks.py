@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['NONLINEARITIES', 'HALVES', 'PUBLISHED', 'RECTIFIERS', 'to_pairs', 'to_complex', 'reflection', 'WaveletStep',
            'modulus', 'Nonlinearity', 'StandardizedMix', 'unit', 'ScatteringBlock', 'linear', 'LearnedScattering',
-           'parameter_table', 'Rectifier', 'Pointwise', 'ResNet', 'parameter_groups']
+           'parameter_table', 'Rectifier', 'Pointwise', 'ResNet', 'parameter_groups', 'multiply_adds', 'circularity']
 
 # %% ../nbs/foundations/10_networks.ipynb #20382d18
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .core import read_saved, save_tensors, seeded
+from .core import measuring, read_saved, save_tensors, seeded
 from .morlet import STEPS, step_taps
+from .training import forward_flops
 
 # %% ../nbs/foundations/10_networks.ipynb #f4c4157b
 def to_pairs(z:Tensor # (B, C, n, n) complex
@@ -416,3 +417,30 @@ def parameter_groups(net:nn.Module, decay:float=0. # of matrices and kernels
     ps = [p for p in net.parameters() if p.requires_grad]
     return [{'params': [p for p in ps if p.ndim > 1], 'weight_decay': decay},
             {'params': [p for p in ps if p.ndim < 2], 'weight_decay': 0.}]
+
+# %% ../nbs/foundations/10_networks.ipynb #d569b2ac
+def multiply_adds(net:nn.Module, shape:tuple # of an image, (C, h, w)
+                 ) -> float:
+    "Of one image, in evaluation mode, wavelets as convolutions; the network is left as it was."
+    kept = {m: m.dense for m in net.modules() if isinstance(m, WaveletStep)}
+    like = next(net.parameters(), torch.zeros(()))
+    try:
+        for m in kept: m.dense = 0
+        with measuring(net): return forward_flops(lambda: net(torch.zeros(1, *shape, device=like.device))) / 2
+    finally:
+        for m, dense in kept.items(): m.dense = dense
+
+@torch.no_grad()
+def circularity(net:LearnedScattering, x:Tensor, y:Tensor, # images (n, C, h, w), labels (n,) below `classes`
+                classes:int=10, batch:int=500) -> list: # a number a block, in [0, 1]
+    r"""$\sum_k|\mathbb E z_k^2|/\sum_k\mathbb E|z_k|^2$ of the wavelet coefficients z in a class, mean over classes:
+    0 where phases are uniform, 1 where they are fixed up to a sign. Source: arXiv 2110.05283, phase collapse."""
+    sums, by_class = [[0., 0.] for _ in net.blocks], F.one_hot(y, classes).float()
+    for z, c in zip(x.split(batch), by_class.split(batch), strict=True):
+        for s, block in zip(sums, net.blocks, strict=True):
+            w = block.wavelets.pairs(z, block.R)[:, :, 1:].flatten(1, 2) # (B, C L, 2, m m)
+            re, im = w.unbind(2)
+            s[0] = s[0] + torch.einsum('bc,bk...->ck...', c + 0j, torch.complex(re**2 - im**2, 2 * re * im))
+            s[1] = s[1] + torch.einsum('bc,bk...->ck...', c, re**2 + im**2)
+            z = block(z)
+    return [float((a.abs().flatten(1).sum(1) / b.flatten(1).sum(1)).mean()) for a, b in sums]

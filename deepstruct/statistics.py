@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['LAST', 'SECOND', 'ClassMoments', 'ClassStatistics', 'fisher', 'fisher_floor', 'separation', 'concentration',
            'principal', 'power_law', 'nc1', 'nc2', 'nc3', 'nearest_mean', 'linear_probe', 'averaged', 'flattened',
-           'layer_statistics']
+           'layer_statistics', 'chi2_p', 'bias_noise', 'over_sampling', 'shared_values', 'bootstrap', 'fisher_by_layer',
+           'layer_features', 'ridge_probe']
 
 # %% ../nbs/foundations/08_statistics.ipynb #580cc749
 import functools, math
@@ -14,9 +15,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from scipy import optimize, special
 from torch import Tensor, nn
 
-from .core import check_batch, check_labels, generator, measuring, tensor, warn_once
+from .core import check_batch, check_labels, draw_on, generator, measuring, seeded, tensor, warn_once
 
 # %% ../nbs/foundations/08_statistics.ipynb #1686de15
 def _features(x, d): # (B, d) float64
@@ -386,3 +388,107 @@ def layer_statistics(model:nn.Module, layers:Iterable, # names, as in model.name
                 out[k].update(caught[k], y)
     if not out: raise ValueError('batches gave no image; expected (images, labels), and an iterable that is not spent')
     return out
+
+# %% ../nbs/foundations/08_statistics.ipynb #c115af8f
+def chi2_p(theta:Tensor, # (K,) estimated
+           truth:Tensor, # (K,)
+           cov:Tensor # (K, K) of the estimate
+          ) -> float: # probability of a difference as large
+    r"$P(\chi^2_K>(\theta-\theta^*)^T\Sigma^{-1}(\theta-\theta^*))$; ValueError for shapes that do not fit."
+    if theta.ndim != 1 or truth.shape != theta.shape or cov.shape != (len(theta), len(theta)):
+        raise ValueError(f'theta, truth and cov have shapes {tuple(theta.shape)}, {tuple(truth.shape)} and '
+                         f'{tuple(cov.shape)}; expected (K,), (K,) and (K, K)')
+    return float(special.chdtrc(len(theta), float((theta - truth) @ torch.linalg.solve(cov, theta - truth))))
+
+def bias_noise(n, error # (m,) sizes of training sets; errors, positive
+              ) -> tuple: # a, c / n at the largest n
+    """Non-negative least squares of $e(n) = a + c/n$, errors relative: what more fields would not remove, and what they
+    would. ValueError for fewer than two sizes, or what is not positive and finite."""
+    n, e = np.array(n, float), np.array(error, float)
+    if n.shape != e.shape or n.ndim != 1 or len(np.unique(n)) < 2 or not (np.isfinite(n * e) & (n > 0) & (e > 0)).all():
+        raise ValueError(f'n is {n} and error {e}; expected as many, two sizes or more, positive and finite')
+    (a, c), _ = optimize.nnls(np.stack([np.ones(len(n)), 1 / n], 1) / e[:, None], np.ones(len(n)))
+    return float(a), float(c / n.max())
+
+def over_sampling(distance:Callable, # sample -> how far from held-out data
+                  x:Tensor, # (n, ...)
+                  train:Tensor # (N, ...) data
+                 ) -> float: # 1 for a sample of the data
+    """The distance of x over the mean distance of disjoint samples of the data of its size. ValueError where there is
+    none."""
+    own = [distance(q) for q in train.split(max(len(x), 1)) if len(q) == len(x)]
+    if not own: raise ValueError(f'x has {len(x)} rows and train {len(train)}; expected some, and no fewer in train')
+    return float(distance(x) / np.mean(own))
+
+def shared_values(a:Tensor, b:Tensor # (n,), (N,) real
+                 ) -> float:
+    """How many values of a lie within 1e-6 standard deviations of one of b, beyond the 99.9 % quantile of chance (a
+    moved by up to 2 %): copies."""
+    from scipy.stats import poisson
+    sd, a, ordered = float(b.std()), a.detach().cpu().numpy(), b.detach().cpu().sort().values.numpy()
+    hits = lambda a: (np.searchsorted(ordered, a + 1e-6 * sd) > np.searchsorted(ordered, a - 1e-6 * sd)).sum()
+    return float(max(0, hits(a) - poisson.ppf(.999, np.mean([hits(a + i * 1e-3 * sd) for i in range(1, 21)]))))
+
+def bootstrap(f:Callable, # (n, ...) -> anything
+              x:Tensor, # (n, ...)
+              draws:int=200,
+              seed=None) -> list: # of f
+    "Of as many rows of x, drawn with replacement (Efron 1979)."
+    g = seeded(seed)
+    return [f(x[draw_on(x.device, torch.randint, len(x), (len(x),), generator=g)]) for _ in range(draws)]
+
+# %% ../nbs/foundations/08_statistics.ipynb #b1dd6a8c
+def fisher_by_layer(model:nn.Module, layers:Iterable, # as for `layer_statistics`
+                    train, test, # (images, labels) each
+                    classes:int,
+                    dims:int=32, # principal directions of the training images
+                    batch:int=500,
+                    channels:int|None=None # as for `layer_statistics`
+                   ) -> np.ndarray: # (layers, 3): Fisher ratio of the test images, its error, its floor
+    "Of averaged features."
+    pairs = lambda d: list(zip(d[0].split(batch), d[1].split(batch), strict=True))
+    layers = layers if isinstance(layers, str) else list(layers)
+    on_train, on_test = (layer_statistics(model, layers, pairs(d), classes, channels=channels)
+                         for d in (train, test))
+    out = []
+    for k in layers:
+        s = on_test[k].project(principal(on_train[k].moments(), min(dims, on_train[k].blocks[0].features)))
+        out.append((*s.estimate(fisher), fisher_floor(s.moments())))
+    return np.array(out)
+
+def layer_features(model:nn.Module, layers:Iterable, x:Tensor, # names; (n, ...)
+                   reduce:Callable=flattened, batch:int=500) -> dict: # name -> (n, d) float32
+    """In evaluation mode, which leaves the model as it was. ValueError for a layer that the model does not have, that
+    is not used, or used twice."""
+    found, out = dict(model.named_modules()), {k: [] for k in layers}
+    device = next((p.device for p in model.parameters()), None)
+    if unknown := [k for k in out if k not in found]:
+        raise ValueError(f'the model has no layer {unknown[0]!r}; expected some of {", ".join(list(found)[1:9])}')
+    hooks = [found[k].register_forward_hook(lambda m, a, y, k=k: out[k].append(reduce(y).detach().float()))
+             for k in out]
+    try:
+        with measuring(model): [model(z if device is None else z.to(device)) for z in x.split(batch)]
+    finally: [h.remove() for h in hooks]
+    if odd := [k for k, v in out.items() if sum(map(len, v)) != len(x)]:
+        raise ValueError(f'layer {odd[0]!r} gave {sum(map(len, out[odd[0]]))} rows for {len(x)} images; expected one '
+                         'that is used once, and that keeps the batch')
+    return {k: torch.cat(v) for k, v in out.items()}
+
+def ridge_probe(x:Tensor, y:Tensor, # (n, d) features of training images, labels
+                test_x:Tensor, test_y:Tensor, # (m, d), (m,)
+                classes:int,
+                ridges:tuple=(1e-3, 1e-2, 1e-1, 1.), # of the mean square feature; the best on held-out images
+                share:float=.8 # of the training images that are fitted
+               ) -> float: # share of test labels that are wrong
+    """Ridge regression of centred labels, in the kernel form. ValueError for labels that do not fit, and where no
+    image is held out."""
+    y, test_y = (check_labels(b, classes, len(a)).to(a.device) for a, b in ((x, y), (test_x, test_y)))
+    fit = int(share * len(x))
+    if not 0 < fit < len(x): raise ValueError(f'share is {share} of {len(x)} images; expected some, and not all')
+    target, mean = nn.functional.one_hot(y, classes).double() - 1 / classes, x[:fit].mean(0)
+    u, w = (x - mean).double(), (test_x - mean).double()
+    G, H = u @ u[:fit].T, w @ u[:fit].T
+    def miss(r, K, y):
+        A = G[:fit] + r * G[:fit].diagonal().mean() * torch.eye(fit, dtype=G.dtype, device=G.device)
+        return float(((K @ torch.linalg.solve(A, target[:fit])).argmax(1) != y).double().mean())
+    return miss(min(ridges, key=lambda r: miss(r, G[fit:], y[fit:])), H, test_y)

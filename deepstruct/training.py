@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['fabric', 'fabric_at', 'rate', 'read_checkpoint', 'TrainingStopped', 'belongs', 'faulty_layers', 'fit', 'wrong',
-           'error', 'forward_flops']
+           'error', 'forward_flops', 'fit_in_stage']
 
 # %% ../nbs/foundations/07_training.ipynb #25fc9573
 import copy, math, time, zipfile
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .core import (atomic, check_batch, check_labels, content, measuring, number, progress, seeded,
+from .core import (atomic, cache_dir, check_batch, check_labels, content, measuring, number, progress, seeded,
                              stage_key, warn_once, whole)
 
 # %% ../nbs/foundations/07_training.ipynb #055b9783
@@ -274,3 +274,12 @@ def forward_flops(fn) -> int: # fn: () -> anything
     from torch.utils.flop_counter import FlopCounterMode
     with torch.no_grad(), FlopCounterMode(display=False) as counter: fn()
     return counter.get_total_flops()
+
+# %% ../nbs/foundations/07_training.ipynb #fd210c63
+def fit_in_stage(net:nn.Module, loss, steps:int, **how # as for `fit`
+                ) -> tuple: # history, {name: weights}
+    "To be called by a stage; the checkpoint is removed at the end."
+    place = cache_dir() / 'training' / stage_key()
+    history = fit(net, loss, steps, checkpoint=place, **how)
+    place.unlink(missing_ok=True)
+    return history, {k: v.contiguous() for k, v in net.state_dict().items()}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['detail_band', 'whole_band', 'octave_bands', 'packet_band', 'conditional_hessians', 'eigenvalues', 'curvature',
            'mean_spectrum', 'rayleigh', 'score_power', 'gaussian_like', 'worst_potential', 'width_sizes',
-           'held_out_losses', 'gain', 'enough']
+           'held_out_losses', 'gain', 'enough', 'negative', 'level_spectra']
 
 # %% ../../nbs/log_concavity/04_hessians.ipynb #5ca8c04f
 import numpy as np
@@ -147,3 +147,25 @@ def enough(losses, # (folds, widths)
     W = losses.shape[1]
     beats = lambda a, b: gain(losses, a, b)[0] > errors * gain(losses, a, b)[1]
     return next(a for a in range(W) if not any(beats(a, b) for b in range(a + 1, W)))
+
+# %% ../../nbs/log_concavity/04_hessians.ipynb #55c531b8
+def negative(eigs # (B, D) spectra
+                  ) -> tuple: # of eigenvalues below 0; its standard error over the fields
+    "ValueError for what is not (B, D)."
+    if eigs.ndim != 2: raise ValueError(f'eigs has shape {tuple(eigs.shape)}; expected (fields, eigenvalues)')
+    q = (eigs < 0).double().mean(1)
+    return float(q.mean()), float(q.std() / len(q)**.5)
+
+def level_spectra(model, # a fitted LogConcaveModel
+                  x, # (B, 1, L, L) held-out fields
+                  n:int, # how many at the finest level; (L / side)^2 times as many at the others
+                  mean:int=0 # fields of the mean Hessian; 0: it is not asked for
+                 ) -> list: # of dicts, fine to coarse: family, step, eigenvalues (n, D), mean (D,) or None
+    "Spectra of the learned conditional Hessians of the details. Source: CSLC (2306.00181), figure 4."
+    side, out = check_fields(x, channels=1).shape[-1], []
+    for f, step in zip(model.levels, model.steps, strict=True):
+        more, band = (side // f.n)**2, detail_band(step, f.n)
+        out.append({'family': f, 'step': step, 'eigenvalues': eigenvalues(f, x[:n * more], band, batch=4 * more),
+                    'mean': mean_spectrum(f, x[:mean], band) if mean else None})
+        x = step.low(x)
+    return out

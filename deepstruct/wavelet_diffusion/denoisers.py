@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['kernel_sizes', 'Scale', 'Denoiser', 'for_net', 'measured_field', 'UNetDenoiser', 'split', 'merge', 'mean_pyramid',
            'Multiscale', 'psnr', 'check_range', 'on_any_sides', 'denoise', 'denoising_loss', 'read_weights',
-           'load_published', 'published_multiscale', 'denoiser']
+           'load_published', 'published_multiscale', 'denoiser', 'noisy', 'psnr_by_scale']
 
 # %% ../../nbs/wavelet_diffusion/06_denoisers.ipynb #4c2fbde8
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import safetensors.torch
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core import measuring, whole
+from ..core import draw_on, measuring, seeded, whole
 from ..data import REGISTRY, get, verified
 from .unet import check_type
 from .wsgm import analysis, as_images, synthesis
@@ -376,3 +376,31 @@ def denoiser(name:str='celeba', # faces: coarse to fine; 'celeba-flat': one netw
         raise ValueError(f"denoiser {name!r} is unknown; expected 'celeba' or 'celeba-flat'")
     make = published_multiscale if name == 'celeba' else load_published
     return make(receptive_field, size=size)
+
+# %% ../../nbs/wavelet_diffusion/06_denoisers.ipynb #2c9142cd
+def noisy(x:Tensor, db:float, # any shape; -20 log10 of sigma
+          seed=None) -> Tensor: # like x
+    return x + 10**(-db / 20) * draw_on(x.device, torch.randn, x.shape, generator=seeded(seed))
+
+def psnr_by_scale(flat:Callable, low:Callable, details:list, # of images; of the low-pass; of details, fine to coarse
+                  x:Tensor, # (B, C, h, w) clean
+                  levels:Iterable, # dB of input
+                  seed:Callable=lambda db: None, # level -> seed of its noise
+                  batch:int=4) -> dict: # name -> (levels, B) dB
+    """flat, multiscale, multiscale with all details 0; scale j: details given the clean low-pass, zero j: no details.
+    Source: arXiv 2303.02984, figure 4."""
+    depth = len(details)
+    coarse, clean = mean_pyramid(x, depth)
+    lows, multi = [coarse], Multiscale(low, details[::-1])
+    for d in clean[:0:-1]: lows.insert(0, merge(lows[0], d))
+    by_few = lambda net, *y: torch.cat([net(*z) for z in zip(*(a.split(batch) for a in y), strict=True)])
+    out = {k: [] for k in ('flat', 'multiscale', 'details = 0', *(f'scale {j}' for j in range(depth)))}
+    with torch.no_grad():
+        for db in levels:
+            y = noisy(x, db, seed(db))
+            out['flat'].append(psnr(by_few(flat, y), x)); out['multiscale'].append(psnr(by_few(multi, y), x))
+            out['details = 0'].append(psnr(multi(y, details=False), x))
+            for j, (net, d) in enumerate(zip(details, mean_pyramid(y, depth)[1], strict=True)):
+                out[f'scale {j}'].append(psnr(by_few(net, d, lows[j]), clean[j]))
+    zero = {f'zero {j}': psnr(0 * e, e).expand(len(out['flat']), -1) for j, e in enumerate(clean)}
+    return {k: torch.stack(v) for k, v in out.items()} | zero

@@ -6,7 +6,7 @@
 __all__ = ['NORMALISATIONS', 'response', 'uniform_coefficient', 'first_order', 'Modes', 'power_law', 'check_spectrum',
            'plain_modes', 'bands', 'Details', 'details', 'conditional_laws', 'wavelet_modes', 'steps_formula', 'Steps',
            'best_times', 'steps_needed', 'gaussian_score', 'conditional_score', 'sample_cascade', 'mode_scores',
-           'whiten', 'whiten_details']
+           'whiten', 'whiten_details', 'wiener']
 
 # %% ../../nbs/wavelet_diffusion/01_gaussian.ipynb #3c3c07e5
 import functools, math
@@ -382,3 +382,14 @@ def whiten_details(x:Tensor, # (n, 3, m, m) generated given `low`
     "Subtracts the predicted mean and divides by the predicted standard deviations."
     v, g = (r.reshape(d.eigen[0].shape) for r in response(d.eigen[0].ravel(), times, scheme))
     return _spectral(_function(d, lambda lam: v**-.5), x - _mean(d, low, _function(d, lambda lam: g)))
+
+# %% ../../nbs/wavelet_diffusion/01_gaussian.ipynb #6a5e1a03
+def wiener(y:Tensor, # (..., L, L) = x + noise
+           P:Tensor, # (L, L) power per mode of x, in the order of fft2
+           sigma, # standard deviation of the noise
+           mean=0. # of x
+          ) -> Tensor: # like y
+    "$\\hat x = m + P(P+\\sigma^2)^{-1}(y-m)$; Wiener (1949). ValueError for another side."
+    if P.shape != y.shape[-2:]:
+        raise ValueError(f'P has shape {tuple(P.shape)}; expected that of the fields, {tuple(y.shape[-2:])}')
+    return mean + torch.fft.ifft2(torch.fft.fft2(y - mean) * P / (P + sigma**2)).real
