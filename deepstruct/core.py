@@ -324,7 +324,9 @@ def check_batch(batch, # (images, labels): a tuple or list of two
 def check_data(data, # (images, labels), or batches of such pairs: a loader
                device=None) -> tuple: # all images, all labels (N,) int64
     "ValueError as for a batch, and for no image at all."
-    if isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], (tuple, list, dict)):
+    pair = lambda v: isinstance(v, (tuple, list)) and len(v) == 2
+    several = pair(data) and pair(data[0]) and hasattr(data[0][0], 'shape') # two batches, not images and labels
+    if pair(data) and not several or isinstance(data, (dict, torch.Tensor, np.ndarray)):
         return check_batch(data, device=device)
     pairs = [check_batch(b, device=device) for b in data]
     if not pairs: raise ValueError('data gave no batch; expected (images, labels), or batches of them')
@@ -356,6 +358,7 @@ def save_tensors(path, kind:str, # a word that `load` knows
 def read_saved(path, kind:str|None=None # that is expected
               ) -> tuple: # kind, description, tensors
     "ValueError for a file that `save_tensors` did not write, half of one, or one of another kind; FileNotFoundError."
+    if os.path.isdir(path): raise ValueError(f'{path} is a folder; expected a file that save() wrote')
     if not os.path.exists(path): raise FileNotFoundError(f'{path}: there is no such file')
     what = f'a {kind}' if kind else 'a model'
     try:
@@ -364,7 +367,8 @@ def read_saved(path, kind:str|None=None # that is expected
             tensors = {k: f.get_tensor(k) for k in f.keys()}
         found, about = head['kind'], head['about']
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as e:
-        raise ValueError(f'{path} is not {what} that save() wrote ({type(e).__name__}: {str(e)[:80]})') from None
+        raise ValueError(f'{path} is no file that save() wrote ({type(e).__name__}: {str(e)[:80]}); expected {what}'
+                         ) from None
     if kind and found != kind: raise ValueError(f'{path} holds a {found}; expected {what}')
     return found, about, tensors
 

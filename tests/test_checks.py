@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from deepstruct.core import generator as G
+from deepstruct.core import generator as G, save_tensors
 from deepstruct.fields import Phi4, gaussian_field
 from deepstruct.log_concavity import your_fields as Y
 from deepstruct.log_concavity.diagnose import diagnose
@@ -301,9 +301,9 @@ def test_files_that_are_no_models_are_called_by_name(tmp_path):
     (tmp_path / 'empty').write_bytes(b'')
     (tmp_path / 'text.json').write_text('{"a": 1}')
     save_file({'a': torch.ones(2)}, tmp_path / 'weights.safetensors')
-    save_file({'a': torch.ones(2)}, tmp_path / 'header', {'model': 'not json'})
-    save_file({'a': torch.ones(2)}, tmp_path / 'other', {'model': '{"options": {}, "levels": []}'})
-    save_file({'a': torch.ones(2)}, tmp_path / 'list', {'model': '[1, 2]'})
+    save_file({'a': torch.ones(2)}, tmp_path / 'header', {'deepstruct': 'not json'})
+    for name, about in (('other', {'options': {}, 'levels': []}), ('list', [1, 2])):
+        save_tensors(tmp_path / name, 'log-concave model', about, {'a': torch.ones(2)})
     m = LogConcaveModel('haar', polish_steps=0).fit(gauss(40, 4), seed=0)
     m.save(tmp_path / 'whole')
     (tmp_path / 'half').write_bytes((tmp_path / 'whole').read_bytes()[:900])

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from deepstruct.core import generator
+from deepstruct.core import generator, save_tensors
 from deepstruct.fields import gaussian_field
 from deepstruct.wavelet_diffusion import denoisers as D, generalization as G, quality as Q, synthesis as S
 from deepstruct.wavelet_diffusion.gaussian import power_law
@@ -334,14 +334,14 @@ def foreign(path, kind):
     elif kind == 'text': path.write_text('no model')
     elif kind == 'torch': torch.save(GOOD, path)
     elif kind == 'tensors': save_file(GOOD, path)
-    elif kind == 'version': save_file(GOOD, path, {'deepstruct.wsgm': '{"channels": 1}'})
+    elif kind == 'version': save_tensors(path, 'wavelet diffusion model', {'channels': 1}, GOOD)
     elif kind == 'cut': model().save(path); path.write_bytes(path.read_bytes()[:-900])
     return path
 
 @pytest.mark.parametrize('kind', ('folder', 'text', 'torch', 'tensors', 'version', 'cut', 'missing'))
 def test_models_are_refused_by_name(tmp_path, kind):
     path = foreign(tmp_path / 'some-model', kind)
-    with pytest.raises(ValueError, match='some-model.*expected'): WSGM.load(path)
+    with pytest.raises((ValueError, FileNotFoundError), match='some-model.*(expected|no such file)'): WSGM.load(path)
 
 # Measurements against a plain interpolation
 

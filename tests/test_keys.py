@@ -714,7 +714,7 @@ def test_a_mock_in_the_place_of_a_function_is_refused(monkeypatch):
     ('log_concavity.energies', lambda m, p: p.setitem(m.LAPLACIAN, (0, 0), 5.)),
     ('log_concavity.energies', lambda m, p: p.setattr(m, 'AXES', ((1, 0), (0, 1)))),
     ('log_concavity.score_matching', lambda m, p: p.setattr(m.ScalarDensity, 'points', 5)),
-    ('log_concavity.error_bounds', lambda m, p: p.setattr(m, 'STEPS', (.3, .1, .1, np.float64(.1)))),
+    ('log_concavity.error_bounds', lambda m, p: p.setattr(m, 'SWEEP_STEPS', (.3, .1, .1, np.float64(.1)))),
     ('networks', lambda m, p: p.setattr(m, 'RECTIFIERS', [*m.RECTIFIERS]))])
 def test_tables_and_numbers_of_classes_changed_by_a_page(module, change, monkeypatch):
     m = __import__('importlib').import_module(f'deepstruct.{module}')

@@ -1,12 +1,11 @@
 "Learned scattering as a model of the facade: seeds, what is saved and loaded, per-sample gradients."
-import json
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from deepstruct.core import generator
+from deepstruct.core import generator, save_tensors
 from deepstruct.networks import LearnedScattering as Net
 
 def images(side=16, channels=1, **how): return torch.randn(3, channels, side, side, generator=generator('x'), **how)
@@ -33,17 +32,19 @@ def test_other_files_are_refused_by_name(tmp_path):
     net = Net(side=8, blocks=(2,), seed=0)
     net.save(tmp_path / 'good')
     whole, state = (tmp_path / 'good').read_bytes(), {k: v.clone() for k, v in net.state_dict().items()}
-    def kept(name, state, about): save_file(state, tmp_path / name, about); return tmp_path / name
-    key = 'deepstruct.learned_scattering'
-    torch.save(net, tmp_path / 'pickled'); np.save(tmp_path / 'a.npy', np.zeros(3))
+    def kept(name, state, about, kind='learned scattering network'):
+        save_tensors(tmp_path / name, kind, about, state)
+        return tmp_path / name
+    save_file(state, tmp_path / 'plain'); torch.save(net, tmp_path / 'pickled'); np.save(tmp_path / 'a.npy', np.zeros(3))
     some = {k: v for k, v in state.items() if 'classifier' not in k}
     for path in (written('text', b'hello'), written('empty', b''), written('half', whole[:len(whole) // 2]),
                  written('changed', whole[:9] + b'}' + whole[10:]), tmp_path, tmp_path / 'pickled', tmp_path / 'a.npy',
-                 kept('plain', state, None), kept('other', state, {'deepstruct.wsgm': '{}'}),
-                 kept('less', some, {key: json.dumps(net.config)}), kept('more', state, {key: '{"speed": 3}'}),
-                 kept('wider', state, {key: json.dumps(net.config | {'blocks': [3]})}),
-                 kept('list', state, {key: '[1]'}), kept('words', state, {key: 'words'})):
-        with pytest.raises(ValueError, match='is not a saved LearnedScattering') as e: Net.load(path)
+                 tmp_path / 'plain', kept('other', state, {}, 'wavelet diffusion model'),
+                 kept('less', some, net.config), kept('more', state, {'speed': 3}),
+                 kept('wider', state, net.config | {'blocks': [3]}),
+                 kept('list', state, [1]), kept('words', state, 'words')):
+        words = 'is no file that save|is not a saved LearnedScattering|is a folder|holds a '
+        with pytest.raises(ValueError, match=words) as e: Net.load(path)
         assert str(path) in str(e.value)
     with pytest.raises(FileNotFoundError, match='nowhere'): Net.load(tmp_path / 'nowhere')
 

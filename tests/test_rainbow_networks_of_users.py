@@ -474,7 +474,8 @@ def test_saved_models(tmp_path):
     with pytest.raises(ValueError, match='do not fit'): RainbowModel.load(at, mlp())
     (tmp_path / 'text').write_text('hello'); save_file({'a': torch.ones(2)}, tmp_path / 'foreign')
     (tmp_path / 'half').write_bytes(at.read_bytes()[:300])
-    for name, words in (('text', 'not a safetensors file'), ('foreign', 'holds no rainbow model'),
-                        ('absent', 'can be read'), ('half', 'not a safetensors file')):
-        with pytest.raises(ValueError, match=words): RainbowModel.load(tmp_path / name)
+    for name in ('text', 'foreign', 'half'):
+        with pytest.raises(ValueError, match=f'{name} is no file .*expected a rainbow model'):
+            RainbowModel.load(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match='absent'): RainbowModel.load(tmp_path / 'absent')
     assert json.dumps(model.history)

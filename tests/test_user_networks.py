@@ -130,11 +130,13 @@ def test_collapse_of_the_last_layer_by_hand(m):
 @each
 def test_each_of_them_is_trained(m):
     net, x, y = m.net(), m.images(40), m.labels(40)
-    random, loss = torch.get_rng_state(), lambda: float(nn.functional.cross_entropy(net(x), y))
-    with torch.no_grad(): before = loss()
+    random, loss = torch.get_rng_state(), lambda net: float(nn.functional.cross_entropy(net(x), y))
+    with torch.no_grad(): before = loss(net)
     how = dict(epochs=2, batch=20, lr=.01, seed=0)
-    assert train(net, (x, y), **how) is net and not net.training and torch.equal(random, torch.get_rng_state())
-    with torch.no_grad(): assert loss() < before
+    given, net = (net, copy.deepcopy(net.state_dict())), train(net, (x, y), **how)
+    assert net is not given[0] and not net.training and torch.equal(random, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(given[0].state_dict().values(), given[1].values()))
+    with torch.no_grad(): assert loss(net) < before
     again = train(m.net(), (x.double().numpy(), y.numpy()), **how) # seeds, of dropout too
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values()))
 

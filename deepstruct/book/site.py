@@ -213,8 +213,9 @@ def _contents(book): # hidden tables of contents, one for each chapter, its pape
     block = lambda title, pages: f'```{{toctree}}\n:hidden:\n:caption: {title}\n\n' + '\n'.join(pages) + '\n```'
     own = {c: [p for p in book if p.chapter == c] for c in dict.fromkeys(p.chapter for p in book if p.chapter)}
     keys = {c: [p.key for p in sorted(pages, key=lambda p: not p.paper)] for c, pages in own.items()}
+    keys['doors'] = [p.key for p in book if not p.chapter and p.key != 'index']
     keys['results'] = ['claims', 'figures', 'data/README']
-    return '\n\n'.join(block(c.replace('_', ' ').capitalize(), pages) for c, pages in keys.items())
+    return '\n\n'.join(block(c.replace('_', ' ').capitalize(), pages) for c, pages in keys.items() if pages)
 
 def source(folder) -> Path: # Sphinx's source folder
     "Fills a folder with the pages, pictures and settings that Sphinx reads."
