@@ -7,7 +7,7 @@ from PIL import Image
 from deepstruct.core import generator
 from deepstruct.networks import ResNet
 from deepstruct.phase_collapse.at_scale import (MEAN, SD, Padded, Pictures, centre_crop, crop_padded, crop_resized,
-                                                dropped, opened, top_errors, train_published)
+                                                dropped, upright, top_errors, train_published)
 from deepstruct.training import fabric
 
 
@@ -158,7 +158,7 @@ def exif(turn): e = Image.Exif(); e[0x0112] = turn; return e
                         (6, Image.Transpose.ROTATE_90), (8, Image.Transpose.ROTATE_270)))])
 def test_pictures_of_every_kind(save, tmp_path):
     save(tmp_path)
-    im = np.asarray(opened(next(tmp_path.iterdir()))).astype(int)
+    im = np.asarray(upright(next(tmp_path.iterdir()))).astype(int)
     assert im.shape == (30, 40, 3) and abs(im - GRADIENT[..., None]).max() < 8
 
 
@@ -173,4 +173,4 @@ def test_pictures_of_every_kind(save, tmp_path):
     (lambda p: (p / 'a.png').write_bytes(b'none'), 'cannot be read')])
 def test_pictures_that_are_refused(save, words, tmp_path):
     save(tmp_path)
-    with pytest.raises(ValueError, match=words): opened(next(tmp_path.iterdir()))
+    with pytest.raises(ValueError, match=words): upright(next(tmp_path.iterdir()))

@@ -7,7 +7,7 @@ import torch
 from elsewhere import Away, away, back, elsewhere, leaves
 from torch import nn
 
-from deepstruct import classifiers, fields, lensing, morlet, networks, statistics, training, turbulence, wavelets
+from deepstruct import classifiers, core, fields, lensing, morlet, networks, statistics, training, turbulence, wavelets
 from deepstruct.log_concavity import diagnose, direct, energies, error_bounds, free_energy, heavy_tails, hessians
 from deepstruct.log_concavity import langevin, maximum_likelihood, model, score_matching, your_fields
 from deepstruct.phase_collapse import classification, frames, scattering
@@ -534,10 +534,10 @@ def _(t, g):
 
 
 # --- wavelet diffusion ---
-@case('wavelet_diffusion.sde', 'normal_like forward reverse', there=True)
+@case('wavelet_diffusion.sde', 'forward reverse', there=True)
 def _(t, g):
     x = t(normal(6, 2))
-    out = [sde.normal_like(x, g()), sde.forward(x, .3, g()), sde.forward(x, t(torch.linspace(0, 1, 6)), g())]
+    out = [core.normal_like(x, g()), sde.forward(x, .3, g()), sde.forward(x, t(torch.linspace(0, 1, 6)), g())]
     score, times = lambda y, s: -y / (1 + s), sde.time_grid('uniform', 5, 2.)
     return out, [sde.reverse(score, x, times, k, g()) for k in sde.SCHEMES]
 
@@ -548,7 +548,7 @@ def _(t, g): y = t(torch.tensor([.1, .5])); return sde.sigma_of(y), sde.time_of(
 
 @case('wavelet_diffusion.gaussian', 'gaussian_score conditional_score mode_scores whiten whiten_details')
 def _(t, g):
-    P, times, x = gaussian.power_law(1., 8), sde.time_grid('uniform', 5, 2.), t(images())
+    P, times, x = gaussian.mode_power(1., 8), sde.time_grid('uniform', 5, 2.), t(images())
     levels, _ = gaussian.conditional_laws(P, 'haar')
     low, detail = wavelets.Octave('haar').analysis(x)
     return (gaussian.gaussian_score(P)(x, .3), gaussian.conditional_score(levels[0], low)(detail, .3),

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from deepstruct.core import generator, save_tensors
 from deepstruct.fields import gaussian_field
 from deepstruct.wavelet_diffusion import denoisers as D, generalization as G, quality as Q, synthesis as S
-from deepstruct.wavelet_diffusion.gaussian import power_law
+from deepstruct.wavelet_diffusion.gaussian import mode_power
 from deepstruct.wavelet_diffusion.unet import UNet
 from deepstruct.wavelet_diffusion.wsgm import WSGM, Shape, analysis, as_images, synthesis
 
@@ -373,7 +373,7 @@ def hole(m): m[6:10, 6:10] = False; return m
 @pytest.mark.parametrize('make', (hole, lambda m: torch.rand(16, 16, generator=g('m')) < .3,
                                   lambda m: m.index_fill(1, torch.arange(0, 16, 2), False)))
 def test_inpainting_of_a_field_beats_the_interpolation(recwarn, make):
-    P = .0009 * torch.as_tensor(power_law(4, 16))
+    P = .0009 * torch.as_tensor(mode_power(4, 16))
     x = (.5 + gaussian_field(lambda *_: P, 8, 16, g('field'), torch.float64)).clamp(0, 1)
     mask = make(torch.ones(16, 16, dtype=torch.bool))
     holed = torch.where(mask, x, math.nan)

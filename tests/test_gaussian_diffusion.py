@@ -101,12 +101,12 @@ def test_first_order_of_the_paper_facts():
 
 
 def test_kl_halves_twice():
-    m = G.plain_modes(G.power_law(2, 16))
+    m = G.plain_modes(G.mode_power(2, 16))
     assert abs(m.kl(time_grid('uniform', 1600, 8.)) * 4 / m.kl(time_grid('uniform', 800, 8.)) - 1) < .05
 
 
 def test_plain_against_dense():
-    P, times = G.power_law(2.5, 6), time_grid('uniform', 30, 2.)
+    P, times = G.mode_power(2.5, 6), time_grid('uniform', 30, 2.)
     cov, made = dense(P), np.eye(36)
     for t, s in zip(times.flip(0).tolist(), times.flip(0)[1:].tolist()):
         A = (1 + t - s) * np.eye(36) - 2 * (t - s) * np.linalg.inv(math.exp(-2 * t) * cov + (1 - math.exp(-2 * t))
@@ -134,7 +134,7 @@ def test_bands_are_the_octave(name):
 
 @pytest.mark.parametrize('name, normalise', [('haar', 'marginal'), ('db2', 'conditional')])
 def test_schur_complement_against_dense(name, normalise):
-    P = G.power_law(3, 8) * 2.5
+    P = G.mode_power(3, 8) * 2.5
     cov, (low, detail), d = (dense(P), Octave(name).analysis(torch.eye(64, dtype=torch.float64).view(64, 1, 8, 8)),
                              G.details(P, name, normalise))
     g, b = low.flatten(1).numpy().T, detail.flatten(1).numpy().T
@@ -154,13 +154,13 @@ def test_schur_complement_against_dense(name, normalise):
 @pytest.mark.parametrize('scheme', SCHEMES)
 @pytest.mark.parametrize('name, normalise', [('haar', 'marginal'), ('db4', 'conditional')])
 def test_chain_rule_against_the_whole_field(scheme, name, normalise):
-    P, times = G.power_law(3, 8), time_grid('quadratic', 30, 2.5)
+    P, times = G.mode_power(3, 8), time_grid('quadratic', 30, 2.5)
     made = generated_covariance(dense(P), name, 2, normalise, times, scheme)
     assert abs(gaussian_kl(dense(P), made) / 64 / G.wavelet_modes(P, name, 2, normalise).kl(times, scheme) - 1) < 1e-7
 
 
 def test_conditional_wasserstein_against_dense():
-    d, times = G.details(G.power_law(3, 8), 'haar'), time_grid('uniform', 20, 2.)
+    d, times = G.details(G.mode_power(3, 8), 'haar'), time_grid('uniform', 20, 2.)
     m = d.modes(64)
     v, g = G.response(m.lam, times)
     assert abs(m.wasserstein(times) * 64 - ((m.lam**.5 - v**.5)**2 + (1 - g)**2 * m.mean2).sum()) < 1e-12
@@ -170,15 +170,15 @@ def test_conditional_wasserstein_against_dense():
 
 
 def test_no_error_is_left_at_many_steps():
-    for m in (G.plain_modes(G.power_law(3, 8)), G.wavelet_modes(G.power_law(3, 8), 'db4', 2),
-              G.wavelet_modes(G.power_law(3, 8), 'haar', 2, 'conditional')):
+    for m in (G.plain_modes(G.mode_power(3, 8)), G.wavelet_modes(G.mode_power(3, 8), 'db4', 2),
+              G.wavelet_modes(G.mode_power(3, 8), 'haar', 2, 'conditional')):
         kls = [m.kl(time_grid('geometric', N, 9., 1e-3), 'heun') for N in (100, 1000)]
         assert kls[1] < 1e-5 and kls[1] < kls[0]
 
 
 @pytest.mark.parametrize('eta, L', [(1.75, 64), (4, 32)])
 def test_binned(eta, L):
-    for m in (G.plain_modes(G.power_law(eta, L)), G.wavelet_modes(G.power_law(eta, L), 'haar')):
+    for m in (G.plain_modes(G.mode_power(eta, L)), G.wavelet_modes(G.mode_power(eta, L), 'haar')):
         b = m.binned(most=0)
         assert (len(b.lam) < len(m.lam) and abs(b.count.sum() / m.count.sum() - 1) < 1e-12
                 and abs(b.mean2.sum() - m.mean2.sum()) < 1e-9 * (1 + m.mean2.sum()))
@@ -189,7 +189,7 @@ def test_binned(eta, L):
 
 
 @pytest.mark.parametrize('grid', GRIDS)
-@pytest.mark.parametrize('modes', [G.plain_modes(G.power_law(2, 16)), G.wavelet_modes(G.power_law(3, 16), 'haar')],
+@pytest.mark.parametrize('modes', [G.plain_modes(G.mode_power(2, 16)), G.wavelet_modes(G.mode_power(3, 16), 'haar')],
                          ids=['plain', 'haar'])
 def test_steps_needed_against_brute_force(grid, modes):
     s = G.steps_needed(modes, 2e-3, grid)
@@ -203,7 +203,7 @@ def test_steps_needed_against_brute_force(grid, modes):
 
 
 def test_formula_and_scaling():
-    m = G.plain_modes(G.power_law(2, 64))
+    m = G.plain_modes(G.mode_power(2, 64))
     s = G.steps_needed(m, T=6.)
     assert s.T == pytest.approx(6) and abs(s.N / G.steps_formula(m, 1e-3, 6.) - 1) < .02
     a = 1 / m.lam - m.lam * np.log(m.lam) / 2 / (m.lam - 1)
@@ -212,7 +212,7 @@ def test_formula_and_scaling():
 
 @pytest.mark.parametrize('scheme', SCHEMES)
 def test_simulation(scheme):
-    P, n, times = G.power_law(3, 16), 400, time_grid('quadratic', 9, 2.2)
+    P, n, times = G.mode_power(3, 16), 400, time_grid('quadratic', 9, 2.2)
     x = reverse(G.gaussian_score(P), torch.randn(n, 1, 16, 16, generator=generator('x', scheme), dtype=torch.float64),
                 times, scheme, generator('n', scheme))
     d = G.details(P, 'haar', 'conditional')
@@ -226,7 +226,7 @@ def test_simulation(scheme):
 
 
 def test_score_against_dense():
-    P = G.power_law(2.2, 8)
+    P = G.mode_power(2.2, 8)
     x = torch.randn(1, 1, 8, 8, generator=generator('g'), dtype=torch.float64)
     A = math.exp(-1.) * dense(P) + (1 - math.exp(-1.)) * np.eye(64)
     np.testing.assert_allclose(G.gaussian_score(P)(x, .5).flatten(), -np.linalg.solve(A, x.flatten().numpy()),
@@ -234,7 +234,7 @@ def test_score_against_dense():
 
 
 def test_cascade_keeps_the_scale():
-    P = 7 * G.power_law(2, 16)
+    P = 7 * G.mode_power(2, 16)
     x = G.sample_cascade(*G.conditional_laws(P, 'db2', 4), 'db2', 400, time_grid('geometric', 60, 4., .05),
                          generator=generator('c'))
     assert abs(float(x.var()) / 7 - 1) < .1
@@ -242,7 +242,7 @@ def test_cascade_keeps_the_scale():
 
 ones = np.ones((8, 8))
 @pytest.mark.parametrize('call, words', [
-    (lambda: G.power_law(2, 15), 'L is 15'), (lambda: G.power_law(-1, 16), 'eta is -1'),
+    (lambda: G.mode_power(2, 15), 'L is 15'), (lambda: G.mode_power(-1, 16), 'eta is -1'),
     (lambda: G.plain_modes(np.ones((4, 6))), 'square'), (lambda: G.plain_modes(ones * 0), 'cannot be normalised'),
     (lambda: G.plain_modes(np.arange(1., 65).reshape(8, 8)), 'even power'), (lambda: G.details(np.ones((9, 9)),
         'haar'), 'divisible'), (lambda: G.details(ones, 'haar', 'std'), 'normalisation'),
@@ -252,7 +252,7 @@ ones = np.ones((8, 8))
         'rk4'), 'unknown'), (lambda: G.steps_needed(G.plain_modes(ones), -1.), 'eps'),
     (lambda: G.steps_needed(G.plain_modes(ones), grid='log'), 'grid'), (lambda: G.steps_needed(G.plain_modes(ones),
         scheme='rk4'), 'scheme'), (lambda: G.steps_needed(G.plain_modes(ones), T=0.), 'T is 0'),
-    (lambda: G.steps_needed(G.plain_modes(G.power_law(3, 16)), T=.1, most=500),
+    (lambda: G.steps_needed(G.plain_modes(G.mode_power(3, 16)), T=.1, most=500),
      'too small'), (lambda: G.conditional_score(G.details(ones, 'haar'), torch.ones(2, 1, 8, 8)), 'low-pass')])
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words): call()

@@ -8,7 +8,7 @@ import torch
 from deepstruct.core import generator
 from deepstruct.wavelet_diffusion import generalization as G
 from deepstruct.wavelet_diffusion.denoisers import Denoiser
-from deepstruct.wavelet_diffusion.gaussian import power_law
+from deepstruct.wavelet_diffusion.gaussian import mode_power
 
 def test_smooth_noise_spectrum():
     x = G.smooth_noise((4000, 64), 2., generator('smooth'))
@@ -98,7 +98,7 @@ def test_flow_is_the_ode(N):
     assert torch.allclose(G.flow_sample(train, z, sigma), y, atol=2e-3)
 
 def test_twin_limits():
-    P = power_law(2, 8)
+    P = mode_power(2, 8)
     few, many = G.twin(P, 1, 20, generator=generator('few')), G.twin(P, 20_000, 20, generator=generator('many'))
     assert few['closest'].min() > .999 and many['halves'].min() > .99 and many['closest'].mean() < .9
     best = float((torch.as_tensor(P) / (torch.as_tensor(P) + 1)).mean())

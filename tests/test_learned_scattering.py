@@ -35,7 +35,8 @@ def test_other_files_are_refused_by_name(tmp_path):
     def kept(name, state, about, kind='learned scattering network'):
         save_tensors(tmp_path / name, kind, about, state)
         return tmp_path / name
-    save_file(state, tmp_path / 'plain'); torch.save(net, tmp_path / 'pickled'); np.save(tmp_path / 'a.npy', np.zeros(3))
+    save_file(state, tmp_path / 'plain')
+    torch.save(net, tmp_path / 'pickled'); np.save(tmp_path / 'a.npy', np.zeros(3))
     some = {k: v for k, v in state.items() if 'classifier' not in k}
     for path in (written('text', b'hello'), written('empty', b''), written('half', whole[:len(whole) // 2]),
                  written('changed', whole[:9] + b'}' + whole[10:]), tmp_path, tmp_path / 'pickled', tmp_path / 'a.npy',

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deepstruct.wavelet_diffusion import locality as L
-from deepstruct.wavelet_diffusion.gaussian import power_law
+from deepstruct.wavelet_diffusion.gaussian import mode_power
 from deepstruct.wavelet_diffusion.wsgm import analysis
 
 n = 8
@@ -21,14 +21,14 @@ def best(S, see, want, noise): # mean square error of `want` given the rows `see
 @pytest.mark.parametrize('eta', (1.75, 4))
 @pytest.mark.parametrize('w', (1, 3, 4))
 def test_flat(eta, w):
-    P, at = power_law(eta, n), np.arange(w) - w // 2
+    P, at = mode_power(eta, n), np.arange(w) - w // 2
     see = [(a % n) * n + b % n for a in at for b in at]
     assert np.isclose(L.flat_error(P, w, .6), best(dense(P), see, 0, np.full(len(see), .36)), rtol=1e-8)
 
 @pytest.mark.parametrize('wavelet', ('haar', 'db2'))
 @pytest.mark.parametrize('w', (1, 3))
 def test_details(wavelet, w):
-    P = power_law(3, n)
+    P = mode_power(3, n)
     x = torch.eye(n * n, dtype=torch.float64).view(-1, 1, n, n)
     W = torch.cat(analysis(x, wavelet), 1).reshape(n * n, -1).T.numpy() # coefficients (band, u) by pixels
     S, m = W @ dense(P) @ W.T, n // 2
@@ -43,11 +43,11 @@ def test_white_fields_have_no_neighbours():
     assert np.isclose(L.flat_error(P, 7, .5), .25 / 1.25) and np.isclose(L.details_error(P, 5, .5, 'db2'), .2)
 
 def test_low_pass_spectrum_adds_up():
-    C = L.band_spectra(power_law(2, 32), 'db4')
+    C = L.band_spectra(mode_power(2, 32), 'db4')
     assert np.isclose(np.trace(C, axis1=2, axis2=3).real.mean(), 4)
 
 def test_loss_is_never_negative_and_falls():
-    P = power_law(3, 32)
+    P = mode_power(3, 32)
     for given in (False, True):
         loss = [L.loss_in_db(P, w, .5, given) for w in (1, 3, 5, 9, 15)]
         assert all(a >= b >= -1e-6 for a, b in zip(loss, loss[1:]))

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from deepstruct.core import generator
-from deepstruct.wavelet_diffusion.sde import (GRIDS, SCHEMES, forward, normal_like, reverse, sigma_of, step_weights,
+from deepstruct.core import generator, normal_like
+from deepstruct.wavelet_diffusion.sde import (GRIDS, SCHEMES, forward, reverse, sigma_of, step_weights,
                                               time_grid, time_of)
 
 LAM, MU = .4, -1.5

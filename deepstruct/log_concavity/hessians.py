@@ -11,9 +11,9 @@ __all__ = ['detail_band', 'whole_band', 'octave_bands', 'packet_band', 'conditio
 import numpy as np
 import torch
 
-from ..core import check_fields
+from ..core import check_fields, normal_like
 from .energies import apply
-from .langevin import mean_stencil, normal_like
+from .langevin import mean_stencil
 from ..wavelets import Octave, packet_matrix
 
 # %% ../../nbs/log_concavity/04_hessians.ipynb #8422e1c7

@@ -12,10 +12,10 @@ import warnings
 import torch
 from torch import nn
 
-from ..core import check_fields, progress, read_saved, save_tensors, seeded, whole
+from ..core import check_fields, normal_like, progress, read_saved, save_tensors, seeded, whole
 from .energies import Bands, Family, Spline, neighbours, quantile_nodes, shells
 from .langevin import (Conditional, SamplingError, Whitening, first_step, mean_stencil,
-                                               normal_like, run_chain)
+                                               run_chain)
 from .score_matching import NormalEquations, ScalarDensity, fit_scalar, normal_equations
 from .your_fields import as_fields, settle
 from ..wavelets import HalfOctave, Octave

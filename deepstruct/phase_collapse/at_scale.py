@@ -54,7 +54,7 @@ def centre_crop(im:Image.Image, side:int, share:float=224 / 256) -> Image.Image:
     n = share * min(w, h)
     return im.resize((side, side), Image.Resampling.BILINEAR, ((w - n) / 2, (h - n) / 2, (w + n) / 2, (h + n) / 2))
 
-def opened(f) -> Image.Image: # a file -> RGB, upright
+def upright(f) -> Image.Image: # a file -> RGB, upright
     "ValueError for what is no picture, or one that RGB cannot hold: several pages, transparent places, other depths."
     try:
         with Image.open(f) as im:
@@ -87,7 +87,7 @@ class Pictures(Dataset):
 
     def __getitem__(self, i): # (3, side, side), label
         f, c = self.files[i]
-        im = opened(f)
+        im = upright(f)
         im = crop_resized(im, self.side) if self.train else centre_crop(im, self.side)
         return (torch.from_numpy(np.asarray(im).copy()).permute(2, 0, 1).float() / 255 - MEAN) / SD, c
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OBJECTIVES', 'UNITS', 'PRECISIONS', 'diffusion_loss', 'flow_loss', 'score_of', 'flow', 'as_images', 'analysis',
-           'synthesis', 'left_open', 'as_sides', 'Shape', 'Factor', 'Cascade', 'WSGM']
+           'synthesis', 'left_open', 'as_sides', 'Shape', 'Factor', 'Scales', 'WSGM']
 
 # %% ../../nbs/wavelet_diffusion/03_wsgm.ipynb #23a5f397
 import math, threading
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import training
-from ..core import read_saved, save_tensors, seeded, tensor, whole
-from .sde import (SCHEMES, as_state, forward, normal_like, positive_time, reverse, sigma_of,
+from ..core import normal_like, read_saved, save_tensors, seeded, tensor, whole
+from .sde import (SCHEMES, as_state, forward, positive_time, reverse, sigma_of,
                                               time_grid)
 from .unet import UNet
 from ..wavelets import Octave, check_wavelet, step_matrix
@@ -233,7 +233,7 @@ class Factor(nn.Module):
     def draw(self, low, # (B, C, h, w) the coarser image, or None for the coarsest factor
              shape:tuple, # (B, h, w)
              run, # (network, start, condition, generator) -> samples in units of the sampler
-             generator, # as in `sde.normal_like`
+             generator, # as in `core.normal_like`
              batch:int, # images that the network takes at once
              precision:str) -> Tensor: # (B, ., h, w), in the units of the images
         "Samples; the noise is drawn for all of them, so that `batch` changes speed alone."
@@ -247,7 +247,7 @@ class Factor(nn.Module):
         return run(net, z, c, generator) * self.sd + self.mean
 
 # %% ../../nbs/wavelet_diffusion/03_wsgm.ipynb #246e2944
-class Cascade(nn.Module):
+class Scales(nn.Module):
     "Networks and units of all factors; ValueError for a description that does not fit together."
     _building = threading.Lock() # torch draws first weights from one global state
     def __init__(self, shape:Shape=None, # or its fields by name
@@ -309,7 +309,7 @@ def _read_saved(path) -> tuple: # description, weights
                          'this one')
     return about, state
 
-class _Kept(Cascade):
+class _Kept(Scales):
     def save(self, path) -> None:
         "One safetensors file, units and description included."
         save_tensors(path, 'wavelet diffusion model', asdict(self.shape), self.state_dict())
