@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OUTSIDE', 'STORED', 'generator', 'whole', 'number', 'seeded', 'draw_on', 'reads', 'stage_key', 'content', 'spent',
-           'cached', 'progress', 'choose', 'check_fields', 'tensor', 'check_labels', 'check_batch', 'check_data',
-           'measuring', 'save_tensors', 'read_saved']
+           'cached', 'progress', 'choose', 'check_fields', 'tensor', 'check_labels', 'check_batch', 'in_batches',
+           'as_weights', 'check_data', 'steady', 'measuring', 'save_tensors', 'read_saved']
 
 # %% ../nbs/foundations/00_core.ipynb #d8d3695e
 import collections, functools, hashlib, inspect, io, json, math, numbers, operator, os, platform, random, sys
@@ -321,14 +321,36 @@ def check_batch(batch, # (images, labels): a tuple or list of two
         raise ValueError(f'images are {x.dtype}; expected floating point, scaled as the network was trained')
     return x.to(device) if device is not None else x, check_labels(batch[1], classes, len(x))
 
+def in_batches(data): # the same, for a chain
+    "ValueError for a data set of PyTorch, which gives one image at a time."
+    if isinstance(data, torch.utils.data.Dataset):
+        raise ValueError(f'data is a {type(data).__name__}, which gives one image at a time; expected batches: '
+                         'torch.utils.data.DataLoader(data, 500)')
+    return data
+
+def as_weights(net, x): # x on the device, and where it is real of the type, of the network's first weights
+    weights = [*net.parameters(), x]
+    like = next((p for p in weights if p.is_floating_point()), x)
+    return x.to(weights[0].device, like.dtype if x.is_floating_point() else None)
+
 def check_data(data, # (images, labels), or batches of such pairs: a loader
                device=None) -> tuple: # all images, all labels (N,) int64
     "ValueError as for a batch, and for no image at all."
     if isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], (tuple, list, dict)):
         return check_batch(data, device=device)
-    pairs = [check_batch(b, device=device) for b in data]
+    pairs = [check_batch(b, device=device) for b in in_batches(data)]
     if not pairs: raise ValueError('data gave no batch; expected (images, labels), or batches of them')
     return torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
+
+def steady(net:torch.nn.Module, x:torch.Tensor): # a batch
+    "ValueError where the network draws random numbers: its features are then no function of its input."
+    before = torch.get_rng_state()
+    y = net(x[:16])
+    if torch.equal(before, torch.get_rng_state()): return
+    one, two = (torch.utils._pytree.tree_leaves(z) for z in (y, net(x[:16]))) # another thread may have drawn them
+    if not all(torch.equal(a, b) for a, b in zip(one, two) if torch.is_tensor(a)):
+        raise ValueError(f'{type(net).__name__} draws random numbers in evaluation mode; expected features that are a '
+                         'function of the input: F.dropout needs training=self.training')
 
 @contextmanager
 def measuring(model:torch.nn.Module):
