@@ -322,7 +322,10 @@ def check_batch(batch, # (images, labels): a tuple or list of two
     return x.to(device) if device is not None else x, check_labels(batch[1], classes, len(x))
 
 def in_batches(data): # the same, for a chain
-    "ValueError for a data set of PyTorch, which gives one image at a time."
+    "ValueError for a data set of PyTorch, which gives one image at a time, and for a dict."
+    if isinstance(data, dict):
+        raise ValueError(f'data is a dict with {", ".join(map(str, data))}; expected (images, labels), or batches of '
+                         'them')
     if isinstance(data, torch.utils.data.Dataset):
         raise ValueError(f'data is a {type(data).__name__}, which gives one image at a time; expected batches: '
                          'torch.utils.data.DataLoader(data, 500)')

@@ -368,8 +368,8 @@ def layer_statistics(model:nn.Module, layers:Iterable, # names, as in model.name
     def see(k, module, y):
         if k in caught: raise ValueError(f'layer {k!r} is used more than once in a forward pass; expected one that is '
                                          'used once, such as the block around it')
-        if k not in axes: raise ValueError(f'layer {k!r} is used for some batches only; expected one for all')
         y = _first(k, y)
+        if k not in axes: raise ValueError(f'layer {k!r} is used for some batches only; expected one for all')
         batch, axis = axes[k]
         y = y.movedim(batch, 0)
         caught[k] = (reduce(y, axis) if reduce is averaged else reduce(y)).clone()
