@@ -1,4 +1,6 @@
 """What a stranger tried through the public doors: inputs that nobody listed, right or refused for their own reason."""
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import deepstruct as ds
+from deepstruct.log_concavity.your_fields import check
 from deepstruct.rainbow.alignment import Moments, alignment_error, angle, cka
 
 
@@ -78,6 +81,10 @@ def test_a_data_set_is_no_loader(verb, net, data):
 def test_one_pair_is_no_list_of_batches(verb, pair, net, data):
     with pytest.raises(ValueError, match='and their labels; expected a list'): WHOLE[verb](net, pair(data))
 
+@pytest.mark.parametrize('verb', [k for k in WHOLE if k not in ('align', 'rainbow')])
+def test_a_dict_is_no_pair(verb, net, data):
+    with pytest.raises(ValueError, match='data is a dict with x, y'): WHOLE[verb](net, dict(zip('xy', data)))
+
 def test_two_pairs_are_two_batches(net, data):
     (x, y), other = data, Net()
     halves = ((x[:24], y[:24]), (x[24:], y[24:]))
@@ -123,3 +130,75 @@ def test_how_many_pictures(n, tmp_path):
 @pytest.mark.parametrize('source', [np.zeros((4, 8, 8)), torch.zeros(4, 8, 8), 7, None, [np.zeros((8, 8))]])
 def test_pictures_are_read_from_paths(source):
     with pytest.raises(ValueError, match='expected a folder, a file'): ds.read_images(source)
+
+# fields
+@pytest.fixture(scope='module')
+def fields(): return ds.gaussian_field(lambda a, b: 1 / (a**2 + b**2 + .3)**1.5, 150, 8, seed=0).double()
+
+def fitted(x, **how):
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        return ds.LogConcaveModel(width=1, nodes=5, **{'polish_steps': 0, **how}).fit(x, seed=0)
+
+@pytest.mark.parametrize('unit', [-100, -66, -33, 40, 100])
+def test_the_unit_of_fields_is_of_no_account(unit, fields):
+    x, unit = fields.float(), 2.**unit
+    there, here = fitted(x * unit), fitted(x.double())
+    if unit == 2.**-66:
+        a, b = (model.sample(8, seed=1).double() for model in (there, here))
+        torch.testing.assert_close(a / unit, b, rtol=1e-4, atol=1e-4)
+    E = here.energy(x.double())
+    E[:, -1] += np.log(unit) # of the density of the coarsest value
+    torch.testing.assert_close(there.energy(x * unit).double(), E, rtol=1e-4, atol=1e-4)
+
+@pytest.mark.parametrize('mean', [100, -100, 300, 3000, -1000])
+def test_means_far_from_zero_are_warned_of(mean, fields):
+    said = lambda x: any('standard deviations from 0' in w for w in check(x)[1])
+    assert said(fields + mean) and not said(fields + mean / 300)
+
+def test_polish_that_does_not_arrive_is_warned_of():
+    x = ds.gaussian_field(lambda a, b: 1 / (a**2 + b**2 + .3)**1.5, 300, 8, seed=2)
+    assert not any('polish' in w for w in fitted(x, polish_steps=2).warnings)
+    model = fitted(x.exp(), polish_steps=2)
+    assert any('polish' in w for w in model.warnings)
+
+@pytest.mark.parametrize('blow', [lambda x: x.repeat_interleave(2, -1).repeat_interleave(2, -2),
+    lambda x: x.repeat(1, 1, 2, 2), lambda x: x.repeat_interleave(4, -1).repeat_interleave(4, -2),
+    lambda x: x.mean(-1, keepdim=True).expand(-1, -1, -1, 8), lambda x: x[..., :1, :].expand(-1, -1, 8, -1)])
+def test_fields_without_power_say_so(blow, fields):
+    try: assert any('no power' in w for w in fitted(blow(fields)).warnings)
+    except ValueError as e: assert 'no power' in str(e)
+
+@pytest.mark.parametrize('half', ['no', 0, 1, None, 'False'])
+def test_half_is_a_truth_value(half):
+    with pytest.raises(ValueError, match='half is'): ds.LogConcaveModel(half=half)
+
+@pytest.mark.parametrize('power', [torch.ones(8, 8) + 1j, np.ones((8, 8)) * 1j, lambda a, b: 1 + 0j * a,
+                                   lambda a, b: np.ones((8, 8), 'c8'), lambda a, b: 2j])
+def test_a_complex_power_is_none(power):
+    with pytest.raises(ValueError, match='spectrum is complex'): ds.gaussian_field(power, 2, 8, seed=0)
+
+@pytest.mark.parametrize('how', [dict(channels=0), dict(blocks=()), dict(blocks=(4, 0)), dict(classes=0),
+                                 dict(side=16.), dict(channels='1'), dict(blocks=(4, 1.5))])
+def test_learned_scattering_of_no_size(how):
+    with pytest.raises(ValueError, match='expected'): ds.LearnedScattering(**{'side': 16, 'blocks': (4,), **how})
+
+class Blur(nn.Module):
+    def __init__(self): super().__init__(); self.w = nn.Parameter(torch.full((1, 1, 3, 3), 1 / 9))
+    def forward(self, y): return F.conv2d(F.pad(y, (1, 1, 1, 1), mode='replicate'), self.w)
+
+@pytest.mark.parametrize('shape', [(1, 1, 16, 16), (2, 1, 16, 24), (1, 1, 15, 17)])
+def test_a_denoiser_of_ones_own(shape):
+    x, mask = torch.rand(shape), torch.ones(shape[2:], dtype=torch.bool)
+    mask[3:6, 4:9] = False
+    r = ds.inpaint(x, mask, Blur(), n=1, seed=0, h=.3)
+    assert torch.equal(r.samples[0][..., mask], x[..., mask])
+    with pytest.raises(ValueError, match='without `channels`'): ds.synthesize(Blur(), 1, 16, seed=0)
+
+@pytest.mark.parametrize('x, how, word', [(torch.rand(16, 16, 3), {}, 'x has shape'), (torch.rand(16, 16), {}, 'x has'),
+    (torch.rand(1, 1, 16, 16), dict(sigma=-1.), 'sigma is'), (torch.rand(1, 1, 16, 16), dict(sigma=0.), 'sigma is'),
+    (torch.rand(1, 1, 16, 16), dict(sigma=float('nan')), 'sigma is')])
+def test_what_cannot_be_inpainted(x, how, word):
+    mask = torch.ones(16, 16, dtype=torch.bool)
+    mask[3:6] = False
+    with pytest.raises(ValueError, match=word): ds.inpaint(x, mask, Blur(), seed=0, **how)
