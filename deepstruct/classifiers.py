@@ -6,7 +6,7 @@
 __all__ = ['translated', 'Recipe', 'Job', 'untrained', 'weights_on_the_way', 'trained', 'all_trained', 'train', 'neural_collapse']
 
 # %% ../nbs/foundations/13_classifiers.ipynb #613f5df5
-import copy, shutil
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import training
-from .core import (as_weights, atomic, cache_dir, cached, check_batch, check_data, check_labels, draw_on,
-                             generator, measuring, seeded, stage_key, steady)
+from .core import (as_weights, atomic, cache_dir, cached, check_batch, check_data, check_labels, copied,
+                             draw_on, generator, measuring, seeded, stage_key, steady)
 from .networks import parameter_groups
 from .statistics import ClassMoments, nc1, nc2, nc3, nearest_mean
 
@@ -179,7 +179,7 @@ def train(net:nn.Module, data, # images (N, C, ...) and labels (N,), or batches 
           **new) -> nn.Module: # of the recipe: epochs, lr, batch, ...
     """A trained copy in evaluation mode, on the device of the network, with `history`; the network and the global
     random state are left alone. ValueError for images and labels that do not fit the network or each other."""
-    r, (x, y), net = replace(recipe, **new), check_data(data), copy.deepcopy(net)
+    r, (x, y), net = replace(recipe, **new), check_data(data), copied(net)
     if not any(p.requires_grad for p in net.parameters()):
         raise ValueError(f'{type(net).__name__} has no weights to train; expected some that require a gradient')
     if not len(x) or x.is_floating_point() and not torch.isfinite(x).all():

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['OUTSIDE', 'STORED', 'generator', 'whole', 'number', 'seeded', 'draw_on', 'reads', 'stage_key', 'content', 'spent',
            'cached', 'progress', 'choose', 'check_fields', 'tensor', 'check_labels', 'check_batch', 'in_batches',
-           'as_weights', 'check_data', 'steady', 'measuring', 'save_tensors', 'read_saved']
+           'as_weights', 'check_data', 'copied', 'steady', 'measuring', 'save_tensors', 'read_saved']
 
 # %% ../nbs/foundations/00_core.ipynb #d8d3695e
-import collections, functools, hashlib, inspect, io, json, math, numbers, operator, os, platform, random, sys
+import collections, copy, functools, hashlib, inspect, io, json, math, numbers, operator, os, platform, random, sys
 import sysconfig, tempfile, threading, time
 from contextlib import contextmanager
 from pathlib import Path
@@ -344,6 +344,10 @@ def check_data(data, # (images, labels), or batches of such pairs: a loader
     pairs = [check_batch(b, device=device) for b in in_batches(data)]
     if not pairs: raise ValueError('data gave no batch; expected (images, labels), or batches of them')
     return torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
+
+def copied(net:torch.nn.Module) -> torch.nn.Module: # a deep copy, of weights that are computed (masks, old norms) too
+    return copy.deepcopy(net, {id(v): v.detach().clone() for m in net.modules() for v in vars(m).values()
+                               if torch.is_tensor(v) and not v.is_leaf})
 
 def steady(net:torch.nn.Module, x:torch.Tensor): # a batch
     "ValueError where the network draws random numbers: its features are then no function of its input."

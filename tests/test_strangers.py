@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 import deepstruct as ds
+from deepstruct.examine import _collected
 from deepstruct.log_concavity.your_fields import check
 from deepstruct.rainbow.alignment import Moments, alignment_error, angle, cka
 
@@ -95,6 +97,34 @@ class Sometimes(Net):
 
 def test_a_layer_that_some_batches_pass_by(data):
     with pytest.raises(ValueError, match="layer 'd'"): ds.fisher(Sometimes(), data, ['d'])
+
+# weights that are computed, which torch does not copy
+def masked(net): prune.l1_unstructured(net.d, 'weight', .5)
+def without_neurons(net): prune.ln_structured(net.c, 'weight', .5, 2, 0)
+def without_bias(net): prune.random_unstructured(net.f, 'bias', .5)
+def normed(net): nn.utils.weight_norm(net.d)
+def spectral(net): nn.utils.spectral_norm(net.d)
+def both(net): prune.l1_unstructured(net.c, 'weight', .3), nn.utils.parametrizations.weight_norm(net.d)
+
+@pytest.mark.filterwarnings('ignore:.*weight_norm')
+@pytest.mark.parametrize('change', [masked, without_neurons, without_bias, normed, spectral, both])
+def test_training_with_computed_weights(change, net, data):
+    change(net)
+    net(data[0])
+    before, at_first = {k: v.clone() for k, v in net.state_dict().items()}, net(data[0])
+    new = ds.train(net, data, epochs=2, seed=0)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert not torch.equal(new(data[0]), at_first)
+    for k, mask in net.named_buffers():
+        if k.endswith('mask'):
+            weight = new.get_submodule(k.rpartition('.')[0]).__getattribute__(k.rpartition('.')[2][:-5])
+            assert not weight[mask == 0].any()
+
+@pytest.mark.parametrize('pair', [tuple, list, lambda d: [d], lambda d: (d[0].numpy(), d[1].numpy()),
+                                  lambda d: [(d[0].double(), d[1])]])
+def test_examine_takes_data_as_the_others_do(pair, net, data):
+    x, y = _collected(pair(data), net, 40)
+    torch.testing.assert_close((x, y), (data[0][:40], data[1][:40]))
 
 # moments of features of any size
 @pytest.mark.parametrize('size', [1e-30, 1e-25, 1e-18, 1e18, 1e25, 1e30])

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['KNOWN', 'sample_rows', 'Moments', 'procrustes', 'alignment', 'alignment_error', 'cosine', 'angle', 'cka',
-           'permutation', 'measurable', 'copied', 'spared', 'evaluating', 'caught', 'features_of', 'repeatable',
-           'images_of', 'labels_of', 'channel_axis', 'Marks', 'Reading', 'channel_axes', 'compared', 'aligned_layers',
-           'Rotations', 'align', 'aligned_to_mean']
+           'permutation', 'measurable', 'spared', 'evaluating', 'caught', 'features_of', 'repeatable', 'images_of',
+           'labels_of', 'channel_axis', 'Marks', 'Reading', 'channel_axes', 'compared', 'aligned_layers', 'Rotations',
+           'align', 'aligned_to_mean']
 
 # %% ../../nbs/rainbow/00_alignment.ipynb #a1000004
-import copy, math, threading, warnings
+import math, threading, warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import combinations
@@ -17,7 +17,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from ..core import as_weights, check_labels, in_batches, measuring, steady, tensor
+from ..core import as_weights, check_labels, copied, in_batches, measuring, steady, tensor
 from ..networks import StandardizedMix
 
 # %% ../../nbs/rainbow/00_alignment.ipynb #a1000007
@@ -295,10 +295,6 @@ def measurable(net, what:str='the network') -> nn.Module: # the same
                              'batch')
         if p.is_meta: raise ValueError(f'{k!r} of {what} is on the device meta and has no values; expected weights')
     return net
-
-def copied(net:nn.Module) -> nn.Module: # a deep copy, of weights that are computed (old `weight_norm`) too
-    return copy.deepcopy(net, {id(v): v.detach().clone() for m in net.modules() for v in vars(m).values()
-                               if torch.is_tensor(v) and not v.is_leaf})
 
 def spared(cards=()): # torch's random state, as it was afterwards; of the main thread, as threads share it
     return torch.random.fork_rng(cards) if threading.current_thread() is threading.main_thread() else nullcontext()
