@@ -447,6 +447,9 @@ def _stacked(x): # -> (n, 1, H, W)
     s = tuple(x.shape)
     if x.ndim == 2: x = x[None, None]
     elif x.ndim == 3: x = x[:, None]
+    if len(s) == 3 and s[0] == s[1] != s[2] > 3:
+        warnings.warn(f'fields of shape {s} are read as {s[0]} maps of {s[1]} x {s[2]}; where the last axis counts '
+                      'them, pass numpy.moveaxis(x, -1, 0)', stacklevel=4)
     if x.ndim != 4:
         raise ValueError(f'fields of shape {s}; expected (H, W), (n, H, W) or (n, 1, H, W)'
                          + (': a curve, or a sphere in HEALPix order, is no map' if x.ndim == 1 else ''))

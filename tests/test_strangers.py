@@ -161,6 +161,14 @@ def test_how_many_pictures(n, tmp_path):
 def test_pictures_are_read_from_paths(source):
     with pytest.raises(ValueError, match='expected a folder, a file'): ds.read_images(source)
 
+@pytest.mark.parametrize('shape', [(16, 16, 30), (8, 8, 400), (32, 32, 5), (20, 20, 40), (64, 64, 6)])
+def test_stacks_in_the_last_axis_are_warned_of(shape):
+    x = np.random.default_rng(0).normal(size=shape)
+    with pytest.warns(UserWarning, match='moveaxis'): ds.read_fields(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert ds.read_fields(np.moveaxis(x, -1, 0)).shape == (shape[2], 1, *shape[:2])
+
 # fields
 @pytest.fixture(scope='module')
 def fields(): return ds.gaussian_field(lambda a, b: 1 / (a**2 + b**2 + .3)**1.5, 150, 8, seed=0).double()
