@@ -6,7 +6,7 @@
 __all__ = ['translated', 'Recipe', 'Job', 'untrained', 'weights_on_the_way', 'trained', 'all_trained', 'train', 'neural_collapse']
 
 # %% ../nbs/foundations/13_classifiers.ipynb #613f5df5
-import copy, shutil
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import training
-from .core import (atomic, cache_dir, cached, check_batch, check_data, check_labels, draw_on, generator,
-                             measuring, seeded, stage_key)
+from .core import (as_weights, atomic, cache_dir, cached, check_batch, check_data, check_labels, copied,
+                             draw_on, generator, measuring, seeded, stage_key, steady)
 from .networks import parameter_groups
 from .statistics import ClassMoments, nc1, nc2, nc3, nearest_mean
 
@@ -171,11 +171,6 @@ def all_trained(jobs:dict, # {key: Job}
     print(f'{len(out)} network(s), {sum(n.seconds for n in out.values()):.0f} seconds of training')
     return out
 
-# %% ../nbs/foundations/13_classifiers.ipynb #5d34a82d
-def as_weights(net, x): # x on the device, and where it is real of the type, of the network's first weights
-    p = next((p for p in net.parameters() if p.is_floating_point()), x)
-    return x.to(p.device, p.dtype if x.is_floating_point() else None)
-
 # %% ../nbs/foundations/13_classifiers.ipynb #23be7fcb
 def train(net:nn.Module, data, # images (N, C, ...) and labels (N,), or batches of such pairs
           recipe:Recipe=Recipe(), seed=None, # of the batches, and of dropout: an int, a Generator, or None
@@ -184,7 +179,7 @@ def train(net:nn.Module, data, # images (N, C, ...) and labels (N,), or batches 
           **new) -> nn.Module: # of the recipe: epochs, lr, batch, ...
     """A trained copy in evaluation mode, on the device of the network, with `history`; the network and the global
     random state are left alone. ValueError for images and labels that do not fit the network or each other."""
-    r, (x, y), net = replace(recipe, **new), check_data(data), copy.deepcopy(net)
+    r, (x, y), net = replace(recipe, **new), check_data(data), copied(net)
     if not any(p.requires_grad for p in net.parameters()):
         raise ValueError(f'{type(net).__name__} has no weights to train; expected some that require a gradient')
     if not len(x) or x.is_floating_point() and not torch.isfinite(x).all():
@@ -224,6 +219,7 @@ def neural_collapse(net:nn.Module, data, # images (N, C, ...) and labels (N,), o
     (x, y), read, scores = check_data(data), [], []
     training.wrong(net, (x[:1], torch.zeros(1, dtype=torch.long))) # are there scores?
     with measuring(net):
+        steady(net, as_weights(net, x[:2]))
         name = last_layer(net, as_weights(net, x[:2])) if layer is None else layer
         last = dict(net.named_modules()).get(name)
         if not isinstance(last, nn.Linear):

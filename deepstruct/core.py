@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['OUTSIDE', 'STORED', 'generator', 'whole', 'number', 'seeded', 'draw_on', 'normal_like', 'reads', 'stage_key',
            'content', 'spent', 'cached', 'progress', 'choose', 'check_fields', 'tensor', 'check_labels', 'check_batch',
-           'check_data', 'measuring', 'save_tensors', 'read_saved']
+           'in_batches', 'as_weights', 'check_data', 'copied', 'steady', 'measuring', 'save_tensors', 'read_saved']
 
 # %% ../nbs/foundations/00_core.ipynb #d8d3695e
-import collections, functools, hashlib, inspect, io, json, math, numbers, operator, os, platform, random, sys
+import collections, copy, functools, hashlib, inspect, io, json, math, numbers, operator, os, platform, random, sys
 import sysconfig, tempfile, threading, time
 from contextlib import contextmanager
 from pathlib import Path
@@ -331,6 +331,21 @@ def check_batch(batch, # (images, labels): a tuple or list of two
         raise ValueError(f'images are {x.dtype}; expected floating point, scaled as the network was trained')
     return x.to(device) if device is not None else x, check_labels(batch[1], classes, len(x))
 
+def in_batches(data): # the same, for a chain
+    "ValueError for a data set of PyTorch, which gives one image at a time, and for a dict."
+    if isinstance(data, dict):
+        raise ValueError(f'data is a dict with {", ".join(map(str, data))}; expected (images, labels), or batches of '
+                         'them')
+    if isinstance(data, torch.utils.data.Dataset):
+        raise ValueError(f'data is a {type(data).__name__}, which gives one image at a time; expected batches: '
+                         'torch.utils.data.DataLoader(data, 500)')
+    return data
+
+def as_weights(net, x): # x on the device, and where it is real of the type, of the network's first weights
+    weights = [*net.parameters(), x]
+    like = next((p for p in weights if p.is_floating_point()), x)
+    return x.to(weights[0].device, like.dtype if x.is_floating_point() else None)
+
 def check_data(data, # (images, labels), or batches of such pairs: a loader
                device=None) -> tuple: # all images, all labels (N,) int64
     "ValueError as for a batch, and for no image at all."
@@ -338,9 +353,23 @@ def check_data(data, # (images, labels), or batches of such pairs: a loader
     several = pair(data) and pair(data[0]) and hasattr(data[0][0], 'shape') # two batches, not images and labels
     if pair(data) and not several or isinstance(data, (dict, torch.Tensor, np.ndarray)):
         return check_batch(data, device=device)
-    pairs = [check_batch(b, device=device) for b in data]
+    pairs = [check_batch(b, device=device) for b in in_batches(data)]
     if not pairs: raise ValueError('data gave no batch; expected (images, labels), or batches of them')
     return torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
+
+def copied(net:torch.nn.Module) -> torch.nn.Module: # a deep copy, of weights that are computed (masks, old norms) too
+    return copy.deepcopy(net, {id(v): v.detach().clone() for m in net.modules() for v in vars(m).values()
+                               if torch.is_tensor(v) and not v.is_leaf})
+
+def steady(net:torch.nn.Module, x:torch.Tensor): # a batch
+    "ValueError where the network draws random numbers: its features are then no function of its input."
+    before = torch.get_rng_state()
+    y = net(x[:16])
+    if torch.equal(before, torch.get_rng_state()): return
+    one, two = (torch.utils._pytree.tree_leaves(z) for z in (y, net(x[:16]))) # another thread may have drawn them
+    if not all(torch.equal(a, b) for a, b in zip(one, two) if torch.is_tensor(a)):
+        raise ValueError(f'{type(net).__name__} draws random numbers in evaluation mode; expected features that are a '
+                         'function of the input: F.dropout needs training=self.training')
 
 @contextmanager
 def measuring(model:torch.nn.Module):

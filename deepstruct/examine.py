@@ -7,7 +7,7 @@ __all__ = ['Report', 'prepared', 'kept_out', 'with_errors', 'gaussian_twin', 'ex
            'examine_network', 'examine']
 
 # %% ../nbs/examine.ipynb #e1300004
-import base64, copy, html, importlib, io, math, os, sys, time, warnings
+import base64, html, importlib, io, math, os, sys, time, warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from .core import generator
+from .core import as_weights, copied, generator, in_batches, tensor
 from .data import patches
 from .fields import radial_spectrum
 from .files import FIELDS, IMAGES, files_in, image_folder, opened, read_fields
@@ -435,9 +435,13 @@ def examine_images(source, out, seed:int=0, side=None) -> Path:
     return report.write(out)
 
 # %% ../nbs/examine.ipynb #e1300020
+def _array(v): return hasattr(v, '__array__')
+
 def _collected(batches, net, most): # -> images, labels or None
-    xs, ys = [], []
-    for b in batches:
+    xs, ys, axes = [], [], [getattr(b, 'ndim', 0) for b in batches] if isinstance(batches, (tuple, list)) else []
+    if len(axes) == 2 and axes[1] == 1 < axes[0]: batches = [batches]
+    for b in in_batches(batches):
+        b = [tensor(v, 'the batch') for v in b] if isinstance(b, (tuple, list)) and all(map(_array, b)) else b
         x, y = (b, None) if isinstance(b, Tensor) else (b[0], b[1]) if isinstance(b, (tuple,
             list)) and len(b) > 1 and isinstance(b[0], Tensor) else (None, None)
         if x is None:
@@ -448,9 +452,8 @@ def _collected(batches, net, most): # -> images, labels or None
         xs.append(x); ys.append(y)
         if sum(map(len, xs)) >= most: break
     if not xs: raise ValueError('the batches hold no images; expected some')
-    at = next(net.parameters(), torch.zeros(0)).device
-    return (torch.cat(xs)[:most].to(at), None if ys[0] is None
-            else torch.cat([y.flatten() for y in ys])[:most].long().to(at))
+    x = as_weights(net, torch.cat(xs)[:most])
+    return x, None if ys[0] is None else torch.cat([y.flatten() for y in ys])[:most].long().to(x.device)
 
 @torch.no_grad()
 def reinitialised(net:nn.Module, x:Tensor, seed=0) -> nn.Module: # a batch, on which batch-norms take their statistics
@@ -458,7 +461,7 @@ def reinitialised(net:nn.Module, x:Tensor, seed=0) -> nn.Module: # a batch, on w
     devices = [x.device] if x.is_cuda else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator('examine', 'first weights', seed))))
-        other = copy.deepcopy(net)
+        other = copied(net)
         for m in other.modules():
             if hasattr(m, 'reset_parameters'): m.reset_parameters()
         other.eval()
@@ -594,7 +597,7 @@ def examine_network(net, batches, out, seed:int=0, second=None, seconds:float=90
     it is."""
     if not isinstance(net, nn.Module): raise ValueError(f'the network is a {type(net).__name__}; expected an nn.Module')
     if batches is None: raise ValueError('a network comes with its data: expected batches=, of (images, labels)')
-    net, layers = copy.deepcopy(net).eval(), _weighted(net)
+    net, layers = copied(net).eval(), _weighted(net)
     if not layers: raise ValueError(f'{type(net).__name__} has no linear or convolutional layer; expected some')
     x, y = _collected(batches, net, 4000)
     with torch.random.fork_rng([]): most = _afford(net, x, len(layers), seconds)
@@ -611,7 +614,7 @@ def examine_network(net, batches, out, seed:int=0, second=None, seconds:float=90
     else: _tried(report, 'How classes part', lambda: _classes(report, net, layers, x, y, batch))
     report.section('Alignment')
     name = 'its own initialisation' if second is None else 'the second network'
-    other = first if second is None else copy.deepcopy(second).eval()
+    other = first if second is None else copied(second).eval()
     _tried(report, 'Alignment', lambda: _aligned(report, [net, other, first, fresh], layers, x[:1000], batch, name))
     report.section('Covariances of the weights')
     _tried(report, 'The covariances', lambda: _spectra(report, net, first, layers))

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .core import check_data, read_saved, seeded
+from .core import check_data, read_saved, seeded, tensor
 
 Seed = int | torch.Generator | None
 
@@ -47,7 +47,7 @@ def gaussian_field(spectrum:Callable|Tensor, # (w1, w2) -> power per mode, or th
     "Exact stationary Gaussian fields of zero mean; ValueError when the power is not finite, at least 0 and even."
     from deepstruct.fields import gaussian_field
     if not callable(spectrum):
-        power = torch.as_tensor(spectrum, dtype=torch.float64)
+        power = tensor(spectrum, 'spectrum')
         if power.shape != (side, side):
             raise ValueError(f'spectrum has shape {tuple(power.shape)}; expected ({side}, {side}), or a function')
         spectrum = lambda *_: power

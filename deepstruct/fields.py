@@ -321,7 +321,10 @@ def gaussian_field(spectrum, # (w1, w2) -> power per mode, for angular frequenci
     n, L, generator = whole(n, 'n'), whole(L, 'L'), seeded(generator)
     if dtype not in (torch.float32, torch.float64): raise ValueError(f'dtype is {dtype}; expected float32 or float64')
     w = 2 * torch.pi * torch.fft.fftfreq(L, dtype=torch.float64)
-    S = torch.as_tensor(spectrum(w[:, None], w[None, :]), dtype=torch.float64).expand(L, L)
+    S = spectrum(w[:, None], w[None, :])
+    if S.is_complex() if torch.is_tensor(S) else np.iscomplexobj(S):
+        raise ValueError('spectrum is complex; expected the power of each mode, which is real')
+    S = torch.as_tensor(S, dtype=torch.float64).expand(L, L)
     if not (torch.isfinite(S) & (S >= 0)).all():
         raise ValueError('spectrum has values that are negative, NaN or infinite (at frequency zero?); expected a '
                          'finite power, at least 0')

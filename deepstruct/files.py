@@ -7,13 +7,15 @@ __all__ = ['IMAGES', 'FIELDS', 'natural', 'files_in', 'image_folder', 'read_imag
 
 # %% ../nbs/foundations/12_files.ipynb #f1200004
 import gzip, re, struct, warnings, zipfile, zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
+
+from .core import whole
 
 # %% ../nbs/foundations/12_files.ipynb #f1200007
 # endings of pictures that are read, and of those that are not
@@ -29,7 +31,10 @@ def files_in(source, # a folder, a file, or several of either
              endings:tuple # that are taken from a folder, in lower case
             ) -> list: # of paths: those of a folder by number, those named in the order in which they come
     "ValueError for what is not there, or a folder without such files. Hidden files and folders are passed over."
-    if not isinstance(source, (str, Path)): return [f for s in source for f in files_in(s, endings)]
+    if not isinstance(source, (str, Path)):
+        if hasattr(source, '__array__') or not isinstance(source, Iterable):
+            raise ValueError(f'the source is a {type(source).__name__}; expected a folder, a file, or a list of them')
+        return [f for s in source for f in files_in(s, endings)]
     at = Path(source).expanduser()
     if at.is_file(): return [at]
     if not at.is_dir(): raise ValueError(f'{at} is not there; expected a file or a folder')
@@ -124,9 +129,9 @@ def _tiff_values(a, page, path
 def _tiff_by_pillow(path, page): # of compressions that tifffile leaves to others
     bits, kind = page.bitspersample, int(page.photometric)
     with Image.open(path, formats=['TIFF']) as im:
-        whole = (bits in (1, 2, 4, 8) or im.mode == 'F' or bits in (12, 16) and page.samplesperpixel == 1
+        plain = (bits in (1, 2, 4, 8) or im.mode == 'F' or bits in (12, 16) and page.samplesperpixel == 1
                  and kind in (0, 1))
-        if not whole:
+        if not plain:
             raise ValueError(f'{path} is a TIFF of {bits} bits, compressed by {page.compression.name}; expected '
                                        'it without compression, or `pip install imagecodecs`')
         out = []
@@ -236,7 +241,8 @@ def image_folder(folder, # that holds pictures, also in folders below; or a file
     """Images by name in natural order, every page of a stack one of them. ValueError when there are none, one that
     cannot be read or is smaller than `side`, values outside the levels, transparency without a background."""
     shape, out, brightest = _options(side, crop, levels, background), [], 0.
-    folder = folder if isinstance(folder, (str, Path)) else list(folder)
+    n = None if n is None else whole(n, 'n')
+    if isinstance(folder, Iterator): folder = list(folder)
     files = files_in(folder, IMAGES)
     if other := [f.name for f in files_in(folder, _OTHERS) if f not in files]:
         warnings.warn(f'{len(other)} picture(s) of {folder} are of a kind that is not read ({other[0]}); expected '
@@ -441,6 +447,9 @@ def _stacked(x): # -> (n, 1, H, W)
     s = tuple(x.shape)
     if x.ndim == 2: x = x[None, None]
     elif x.ndim == 3: x = x[:, None]
+    if len(s) == 3 and s[0] == s[1] != s[2] > 3:
+        warnings.warn(f'fields of shape {s} are read as {s[0]} maps of {s[1]} x {s[2]}; where the last axis counts '
+                      'them, pass numpy.moveaxis(x, -1, 0)', stacklevel=4)
     if x.ndim != 4:
         raise ValueError(f'fields of shape {s}; expected (H, W), (n, H, W) or (n, 1, H, W)'
                          + (': a curve, or a sphere in HEALPix order, is no map' if x.ndim == 1 else ''))

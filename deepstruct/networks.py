@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .core import measuring, read_saved, save_tensors, seeded
+from .core import measuring, read_saved, save_tensors, seeded, whole
 from .morlet import STEPS, step_taps
 from .training import forward_flops
 
@@ -280,11 +280,14 @@ class LearnedScattering(nn.Module):
         super().__init__()
         if generator is not None and seed is not None: raise ValueError('generator and seed are given; expected one')
         generator = seeded(generator if seed is None else seed)
+        channels, side, classes = whole(channels, 'channels'), whole(side, 'side'), whole(classes, 'classes')
+        if not len(blocks): raise ValueError('blocks are empty; expected the channels of one or more')
         self.seed, self.channels, self.side, self.crop = generator.initial_seed(), channels, side, crop
         blocks = [tuple(b) if isinstance(b, (tuple, list)) else ('octave', 2, b) for b in blocks]
         self.config = dict(channels=channels, side=side, blocks=blocks, classes=classes, crop=crop, **how)
         self.sides, self.blocks = [side], nn.ModuleList()
         for step, stride, out in blocks:
+            whole(out, 'the channels of a block')
             n = self.sides[-1]
             if n % stride and not crop or n < stride:
                 raise ValueError(f'side {side} becomes {n} after {len(self.blocks)} block(s) and cannot be halved; '
@@ -297,6 +300,7 @@ class LearnedScattering(nn.Module):
                                       linear(2 * channels * self.sides[-1]**2, classes, generator))
 
     def forward(self, x:Tensor) -> Tensor:
+        if not torch.is_tensor(x): raise ValueError(f'images are a {type(x).__name__}; expected a tensor')
         if not x.is_floating_point() or x.shape[1:] != (self.channels, self.side, self.side):
             raise ValueError(f'images {tuple(x.shape)}, {x.dtype}; expected real ones, (batch, {self.channels}, '
                              f'{self.side}, {self.side})')

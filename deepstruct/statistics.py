@@ -18,7 +18,8 @@ import torch
 from scipy import optimize, special
 from torch import Tensor, nn
 
-from .core import check_batch, check_labels, draw_on, generator, measuring, seeded, tensor, warn_once
+from .core import (as_weights, check_batch, check_labels, draw_on, generator, in_batches, measuring, seeded,
+                             steady, tensor, warn_once)
 
 # %% ../nbs/foundations/08_statistics.ipynb #1686de15
 def _features(x, d): # (B, d) float64
@@ -370,14 +371,16 @@ def layer_statistics(model:nn.Module, layers:Iterable, # names, as in model.name
         if k in caught: raise ValueError(f'layer {k!r} is used more than once in a forward pass; expected one that is '
                                          'used once, such as the block around it')
         y = _first(k, y)
+        if k not in axes: raise ValueError(f'layer {k!r} is used for some batches only; expected one for all')
         batch, axis = axes[k]
         y = y.movedim(batch, 0)
         caught[k] = (reduce(y, axis) if reduce is averaged else reduce(y)).clone()
-    device = next((p.device for p in model.parameters()), None)
     with measuring(model):
-        for batch in batches:
-            x, y = check_batch(batch, classes, device)
+        for batch in in_batches(batches):
+            x, y = check_batch(batch, classes)
             if not len(x): continue
+            x = as_weights(model, x)
+            if axes is None: steady(model, x)
             if axes is None: axes = _layouts(model, layers, x, channels, reduce)
             caught.clear()
             with _watched(model, see, layers): model(x)

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .core import (atomic, cache_dir, check_batch, check_labels, content, measuring, number, progress, seeded,
-                             stage_key, warn_once, whole)
+from .core import (as_weights, atomic, cache_dir, check_batch, check_labels, content, in_batches, measuring,
+                             number, progress, seeded, stage_key, steady, warn_once, whole)
 
 # %% ../nbs/foundations/07_training.ipynb #055b9783
 def fabric(accelerator:str='cpu', # or 'gpu', 'auto'
@@ -248,10 +248,12 @@ def wrong(net:nn.Module, # images -> (B, C) scores
     if isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], (tuple, list, dict)):
         x, y = check_batch(data)
         data = zip(x.split(whole(batch, 'batch')), y.split(batch))
-    out, device = [], next((p.device for p in net.parameters()), None)
+    out = []
     with measuring(net):
-        for pair in data:
-            x, y = check_batch(pair, device=device)
+        for pair in in_batches(data):
+            x, y = check_batch(pair)
+            x = as_weights(net, x)
+            if not out: steady(net, x)
             scores = net(x)
             if not torch.is_tensor(scores) or scores.ndim != 2 or len(scores) != len(x) or scores.isnan().any():
                 what = f'{tuple(scores.shape)} scores' if torch.is_tensor(scores) else f'a {type(scores).__name__}'

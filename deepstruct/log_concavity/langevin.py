@@ -48,6 +48,9 @@ class Whitening:
                  # (B, C, m, m) of the mean Hessian of each chain, S^2 times that of M; without it S is 1
                  diagonal=None):
         self.n, M = n, _blocks(stencil, wavelet, n)
+        if not torch.isfinite(M).all():
+            raise ValueError('the mean Hessian of the energy is not finite; expected fields with some power at every '
+                             'wave number')
         w, v = torch.linalg.eigh(M)
         self.eigenvalues = w
         w = w.clamp_min(floor * float(w.median()))

@@ -17,7 +17,7 @@ from .energies import Bands, Family, Spline, neighbours, quantile_nodes, shells
 from .langevin import (Conditional, SamplingError, Whitening, first_step, mean_stencil,
                                                run_chain)
 from .score_matching import NormalEquations, ScalarDensity, fit_scalar, normal_equations
-from .your_fields import as_fields, settle
+from .your_fields import as_fields, in_range, settle
 from ..wavelets import HalfOctave, Octave
 
 # %% ../../nbs/log_concavity/03_model.ipynb #4cf06d82
@@ -115,7 +115,7 @@ class Cascade(nn.Module):
         if not self.levels: raise ValueError('the model is not fitted; call fit(x) first')
 
     def _check(self, x, min_samples=1):
-        x = check_fields(x if isinstance(x, torch.Tensor) and x.dtype in (torch.float32, torch.float64)
+        x = check_fields(in_range(x) if isinstance(x, torch.Tensor) and x.dtype in (torch.float32, torch.float64)
                          else as_fields(x, min_samples, 2, 'x'), min_samples=min_samples, channels=1)
         n = x.shape[-1]
         if n < 2 or n & (n - 1):
@@ -300,6 +300,13 @@ def learn_level(x, # (B, 1, n, n) fields x_{j-1}
         isinstance(s, Bands) for s in f.stencils), 'lift': lift, 'moments': moments}
 
 # %% ../../nbs/log_concavity/03_model.ipynb #c0de0308
+def _astray(history, most=5): # a sentence on the levels where polish does not bring the moments to those of the data
+    far = [f'{m[-1]:.0f} at side {h["side"]}' for h in history
+           if len(m := h['moments']) > 1 and m[-1] > max(most, m[0] / 2)]
+    return [f'moments of samples are off by {", ".join(far)} standard errors, and polish does not bring them back: '
+            'samples will differ from the fields; transform these (a logarithm, ranks), or try more nodes or width'
+            ] if far else []
+
 class LogConcaveModel(Sampled, Kept):
     """Product of conditional energies over the scales of an orthonormal wavelet. Source: Guth, Lempereur, Bruna,
     Mallat (2306.00181)."""
@@ -319,6 +326,7 @@ class LogConcaveModel(Sampled, Kept):
                             half=half)
         for name, least in dict(width=0, nodes=2, bond_below=0, polish_steps=0, polish_fields=1).items():
             self.options[name] = whole(self.options[name], name, least)
+        if not isinstance(half, bool): raise ValueError(f'half is {half!r}; expected True or False')
         for name in ('even', 'isotropic'):
             if not isinstance(self.options[name], (bool, type(None))):
                 raise ValueError(f'{name} is {self.options[name]!r}; expected True, False or None')
@@ -351,7 +359,8 @@ class LogConcaveModel(Sampled, Kept):
                              f'{scale:.1g}; expected means that vary')
         density = fit_scalar(x, o['even'])
         levels, self.stencils, self.history = map(list, zip(*learned))
-        self.levels, self.steps, self.density, self.warnings = nn.ModuleList(levels), steps, density, said
+        for s in (astray := _astray(self.history)): warnings.warn(s, stacklevel=3)
+        self.levels, self.steps, self.density, self.warnings = nn.ModuleList(levels), steps, density, said + astray
         self.seed, self.dtype, self.device = generator.initial_seed(), first.dtype, first.device
         return self
 

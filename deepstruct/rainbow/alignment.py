@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['KNOWN', 'sample_rows', 'Moments', 'procrustes', 'alignment', 'alignment_error', 'cosine', 'angle', 'cka',
-           'permutation', 'measurable', 'copied', 'spared', 'evaluating', 'steady', 'caught', 'features_of',
-           'repeatable', 'images_of', 'labels_of', 'channel_axis', 'Marks', 'Reading', 'channel_axes', 'compared',
-           'aligned_layers', 'Rotations', 'align', 'aligned_to_mean']
+           'permutation', 'measurable', 'spared', 'evaluating', 'caught', 'features_of', 'repeatable', 'images_of',
+           'labels_of', 'channel_axis', 'Marks', 'Reading', 'channel_axes', 'compared', 'aligned_layers', 'Rotations',
+           'align', 'aligned_to_mean']
 
 # %% ../../nbs/rainbow/00_alignment.ipynb #a1000004
-import copy, math, threading, warnings
+import math, threading, warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import combinations
@@ -17,7 +17,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from ..core import check_labels, measuring, tensor
+from ..core import as_weights, check_labels, copied, in_batches, measuring, steady, tensor
 from ..networks import StandardizedMix
 
 # %% ../../nbs/rainbow/00_alignment.ipynb #a1000007
@@ -37,9 +37,14 @@ def _complex(x): return x.to(torch.complex128)
 def _norms(x): return (torch.view_as_real(x).flatten(1) if x.is_complex() else x).double().square().sum(1) # (N,)
 
 def _working(x): # half precision overflows where features are squared, integers have no means
-    if x.dtype in (torch.float16, torch.bfloat16): return x.float()
-    if x.dtype == torch.complex32: return x.to(torch.complex64)
-    return x if x.is_floating_point() or x.is_complex() else x.double()
+    if x.dtype in (torch.float16, torch.bfloat16): x = x.float()
+    if x.dtype == torch.complex32: x = x.to(torch.complex64)
+    if not (x.is_floating_point() or x.is_complex()): return x.double()
+    most = float(x.abs().max()) if x.numel() else 0.
+    if not most or 1e-15 < most < 1e15: return x
+    if not 1e-60 < most < 1e60: # squares of squares are summed
+        raise ValueError(f'the largest feature is {most:.3g}; expected 1e-60 to 1e60: take other units')
+    return _wide(x)
 
 def _product(x, y, block=2048): # (N, m), (N, n) -> x^T conj(y), (m, n): double sums of products of blocks
     if x.dtype in (torch.float64, torch.complex128): return x.T @ y.conj()
@@ -255,6 +260,10 @@ def cka(moments:Moments, # with autos=True, real
               _hsic(N, m.autos[1], T, T, ly, ly, l, l, m.squares[2]))
     if not min(float(kk), float(ll)) > 0: raise ValueError(f'{N} samples say nothing of the kernels (their estimated '
                                                            'norm is not above 0); expected more samples')
+    for norm, auto in ((kk, m.autos[0]), (ll, m.autos[1])): # least: (32 eps)^2
+        if float(norm) * N * (N - 3) < m.least**.5 / 8 * float(auto.square().sum()):
+            raise ValueError('a few samples outweigh all others, whose kernels are lost in rounding; expected features '
+                             'in float64, or without these samples')
     return float(kl / (kk * ll).sqrt())
 
 # %% ../../nbs/rainbow/00_alignment.ipynb #a1000019
@@ -287,10 +296,6 @@ def measurable(net, what:str='the network') -> nn.Module: # the same
         if p.is_meta: raise ValueError(f'{k!r} of {what} is on the device meta and has no values; expected weights')
     return net
 
-def copied(net:nn.Module) -> nn.Module: # a deep copy, of weights that are computed (old `weight_norm`) too
-    return copy.deepcopy(net, {id(v): v.detach().clone() for m in net.modules() for v in vars(m).values()
-                               if torch.is_tensor(v) and not v.is_leaf})
-
 def spared(cards=()): # torch's random state, as it was afterwards; of the main thread, as threads share it
     return torch.random.fork_rng(cards) if threading.current_thread() is threading.main_thread() else nullcontext()
 
@@ -303,16 +308,6 @@ def evaluating(nets:Iterable): # nn.Modules
     with ExitStack() as stack:
         for net in nets: stack.enter_context(measuring(net))
         yield
-
-def steady(net:nn.Module, x:Tensor): # a batch
-    "ValueError where the network draws random numbers: its features are then no function of its input."
-    before = torch.get_rng_state()
-    y = net(x[:16])
-    if torch.equal(before, torch.get_rng_state()): return
-    one, two = (torch.utils._pytree.tree_leaves(z) for z in (y, net(x[:16]))) # another thread may have drawn them
-    if not all(torch.equal(a, b) for a, b in zip(one, two) if torch.is_tensor(a)):
-        raise ValueError(f'{type(net).__name__} draws random numbers in evaluation mode; expected features that are a '
-                         'function of the input: F.dropout needs training=self.training')
 
 def _one(k, x): # the features, where a layer gets or gives one tensor
     if torch.is_tensor(x): return x
@@ -358,19 +353,23 @@ def repeatable(batches): # the same, for a chain
 def _in_batches(batches): # the same, for a chain
     if torch.is_tensor(batches): raise ValueError(f'batches are one tensor {tuple(batches.shape)}; expected a list or '
                                                   'a DataLoader of batches: [x], or x.split(500)')
-    return batches
+    axes = [getattr(b, 'ndim', 0) for b in batches] if isinstance(batches, (tuple, list)) else []
+    if len(axes) == 2 and axes[1] == 1 < axes[0]:
+        raise ValueError(f'batches are images {tuple(batches[0].shape)} and their labels; expected a list or a '
+                         'DataLoader of such pairs: [(images, labels)]')
+    return in_batches(batches)
 
 def images_of(batch, net=None) -> Tensor: # of x or (x, ...); where the network's weights are
     "ValueError for a dict or another kind of batch."
+    if batch is None: raise ValueError('batches gave none; expected one or more, (images, labels) or images')
     x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
-    like = next(iter(net.parameters()), None) if net is not None else None
-    if hasattr(x, '__array__') and not torch.is_tensor(x):
-        x = tensor(x, 'images')
-        if x.is_floating_point() and like is not None: x = x.to(like.dtype)
+    if hasattr(x, '__array__') and not torch.is_tensor(x): x = tensor(x, 'images')
     if not torch.is_tensor(x):
         keys = f' with {", ".join(map(repr, x))}' if isinstance(x, Mapping) else ''
         raise ValueError(f'a batch is a {type(x).__name__}{keys}; expected a tensor, or a tuple (images, labels)')
-    return x if like is None else x.to(like.device)
+    if x.dtype in (torch.uint8, torch.int8):
+        raise ValueError(f'images are {x.dtype}; expected floating point, scaled as the network was trained')
+    return x if net is None else as_weights(net, x)
 
 def labels_of(batch):
     "ValueError for a batch without."
@@ -591,7 +590,7 @@ def aligned_to_mean(moments:dict, # {(a, b): Moments} of all pairs a < b of N ne
     M = {p: m.moment() for p, m in moments.items()} | {p[::-1]: m.moment().mH for p, m in moments.items()}
     energy = [(moments[0, a].energy()[1] if a else moments[0, 1].energy()[0]) for a in range(N)]
     first = M[0, 1]
-    A = [torch.eye(len(first), dtype=first.dtype)] + [procrustes(M[0, a]) for a in range(1, N)]
+    A = [torch.eye(len(first)).to(first)] + [procrustes(M[0, a]) for a in range(1, N)]
     for _ in range(iterations): # to the mean of the others, which has the same best rotation
         for a in range(N): A[a] = procrustes(sum(A[b] @ M[b, a] for b in range(N) if b != a))
     overlap = sum(float((A[a].conj() * (A[b] @ M[b, a])).sum().real) for a in range(N) for b in range(N) if b != a)

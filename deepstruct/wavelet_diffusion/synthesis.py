@@ -247,6 +247,9 @@ def draw_images(denoiser:nn.Module, # `Multiscale`, or a denoiser of whole image
     fine = list(denoiser.details) if isinstance(denoiser, Multiscale) else []
     coarsest, gs, k = denoiser.low if fine else denoiser, as_generators(seed, whole(n, 'n')), 2**len(fine)
     if any(m % k for m in as_sides(side)): raise ValueError(f'side is {side}; expected a multiple of {k}')
+    if not hasattr(denoiser, 'channels'):
+        raise ValueError(f'the denoiser is a {type(denoiser).__name__} without `channels`; expected one that names how '
+                         'many its images have')
     y = .5 + noise_like(torch.empty(n, denoiser.channels, *(m // k for m in as_sides(side))), gs)
     x, _ = synthesize(coarsest, for_net(y, coarsest), .05, 2 * h, beta, False, gs, label='coarsest image')
     return refine(x.clamp(0, 1), fine, .5, gs, h=h, end=.005)[0] if fine else x
@@ -338,9 +341,11 @@ def inpaint(x, # (B, C, h, w) in [0, 1]; what is not seen may be anything, NaN t
     x = as_state(tensor(x, 'x'))
     mask = _as_mask(mask, tuple(x.shape[2:]) if x.ndim == 4 else None)
     if mask.all(): raise ValueError('mask is True everywhere; expected False where a pixel is missing')
-    x = check_range(torch.where(mask.to(x.device), x, 0.))
+    x = check_range(torch.where(mask.to(x.device), x, 0.) if x.ndim == 4 else x)
+    if not sigma > 0: raise ValueError(f'sigma is {sigma}; expected a positive number')
     net = load_published(43) if denoiser is None else denoiser
-    if net.channels != x.shape[1]: raise ValueError(f'x has {x.shape[1]} channels; expected {net.channels}')
+    if (C := getattr(net, 'channels', x.shape[1])) != x.shape[1]:
+        raise ValueError(f'x has {x.shape[1]} channels; expected {C}')
     plain, gs = harmonic(x, mask), as_generators(seed, whole(n, 'n') * len(x))
     many = plain.repeat(n, 1, 1, 1)
     see = keep_pixels(mask)
