@@ -12,6 +12,7 @@ import collections, copy, functools, hashlib, inspect, io, json, math, numbers, 
 import sysconfig, tempfile, threading, time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,7 +86,8 @@ def normal_like(x:torch.Tensor, # (B, ...)
 
 # %% ../nbs/foundations/00_core.ipynb #2b15b70f
 OUTSIDE = tuple(sysconfig.get_path(k) for k in ('stdlib', 'purelib', 'platlib')) + ('/proc/', '/dev/', '/sys/')
-_RUNNING, _LOCAL, _SAVED = [], threading.local(), [0.] # recorders of running stages; keys of this thread; seconds
+_RUNNING:list = [] # recorders of running stages
+_LOCAL, _SAVED = threading.local(), [0.] # keys of this thread; seconds
 
 def _stamp(path): # of a file: what changes when it is written; None where there is none
     try: s = os.stat(path)
@@ -186,8 +188,9 @@ def _keep(path, value, record, seconds):
 # %% ../nbs/foundations/00_core.ipynb #cc85dc68
 @contextmanager
 def _stage(key): # -> what it reads
-    record, main = dict(read={}, wrote={}, told=set()), threading.current_thread() is threading.main_thread()
-    before = (torch.get_rng_state(), np.random.get_state(), random.getstate()) if main else None
+    record:dict = dict(read={}, wrote={}, told=set())
+    main = threading.current_thread() is threading.main_thread()
+    before:Any = (torch.get_rng_state(), np.random.get_state(), random.getstate()) if main else None
     _LOCAL.keys = [*getattr(_LOCAL, 'keys', []), key]
     _RUNNING.append(record)
     if main: [seed(int(key[:8], 16)) for seed in (torch.manual_seed, np.random.seed, random.seed)]
@@ -227,7 +230,7 @@ def cached(fn): # a stage: what it is given and reads has a `book.keys.digest`; 
     def stage(*args, **kwargs):
         bound = inspect.signature(fn).bind(*args, **kwargs)
         bound.apply_defaults()
-        memories = []
+        memories:list = []
         key = key_of(fn, bound.arguments, memories)
         name = f'{fn.__module__}.{fn.__qualname__}'.replace('<locals>.', '')
         path = cache_dir() / 'stages' / name / f'{key}.pt'
@@ -243,7 +246,7 @@ def cached(fn): # a stage: what it is given and reads has a `book.keys.digest`; 
         _keep(path, value, record, time.perf_counter() - begun + max(0., _SAVED[0] - before))
         mine.add(path)
         return value
-    stage.__stage__ = fn
+    setattr(stage, '__stage__', fn)
     return stage
 
 # %% ../nbs/foundations/00_core.ipynb #accad32b

@@ -30,15 +30,15 @@ def phi4(n:int, side:int=32, beta:float=.68, # fields; pixels; coupling, at leas
          seed:Seed=None, chains:int|None=None # independent Markov chains; default 32, or n when it is less
         ) -> Float[Tensor, 'n 1 side side']:
     "Decorrelated samples of the lattice field; ValueError for parameters out of range, or chains that do not mix."
-    from deepstruct.fields import Phi4
-    return Phi4(beta, side).simulate(n, entropy(seed), chains).fields
+    from deepstruct.fields import Phi4, simulate
+    return simulate(Phi4(beta, side), n, entropy(seed), chains).fields
 
 def turbulence(n:int, side:int=64, seed:Seed=None, # vorticity fields; pixels
                **parameters # of `deepstruct.turbulence.Turbulence`: shell, drag, order, viscosity, injection
               ) -> Float[Tensor, 'n 1 side side']:
     "Vorticity of stirred two-dimensional flow, decorrelated in time; ValueError for a flow that is not stationary."
-    from deepstruct.turbulence import Turbulence
-    return Turbulence(side, **parameters).simulate(n, entropy(seed)).fields
+    from deepstruct.turbulence import Turbulence, simulate_turbulence
+    return simulate_turbulence(Turbulence(side, **parameters), n, entropy(seed)).fields
 
 # %% ../nbs/facade.ipynb #04febca1
 def gaussian_field(spectrum:Callable|Tensor, # (w1, w2) -> power per mode, or the power (side, side)
@@ -91,7 +91,7 @@ class Claims(list[dict]):
     "Rows of the ledger as dicts; shown as a table, and `pandas.DataFrame(claims)` makes one of it."
     def __repr__(self):
         from deepstruct.book.cli import as_text
-        return as_text(self)
+        return as_text(self) or 'no claim'
 
 def claims(*targets:str, preset:str|None=None # default: the largest that was recorded of each row
           ) -> Claims:
@@ -107,4 +107,5 @@ def reproduce(*targets:str, preset:str='laptop', jobs:int=1 # pages side by side
     if failed := [d for d in done if d['status'] == 'failed']:
         raise RuntimeError('; '.join(f'{d["page"].key} failed: {d["error"]}' for d in failed))
     made = {i for d in done for i in d['ids'] or d['page'].figures + d['page'].claims}
-    return Claims(r for r in ledger.ledger(preset, ledger.project() / 'out' / preset) if r['id'] in made)
+    out = runner.find_root() / 'out' / preset # type: ignore[operator] # there is one: the run was in it
+    return Claims(r for r in ledger.ledger(preset, out) if r['id'] in made)

@@ -26,6 +26,7 @@ def find_root(start=None # where to begin; default `$DEEPSTRUCT_ROOT`, then the 
         for d in (s.expanduser().resolve(), *s.expanduser().resolve().parents):
             if _is_root(d): return d
         if named: raise ValueError(f'DEEPSTRUCT_ROOT is {named}, which is no checkout of deepstruct')
+    return None
 
 ROOT = find_root()
 
