@@ -478,17 +478,23 @@ def _tried(report, what, part): # a part of the page that may refuse
     except (ValueError, RuntimeError, TypeError, NotImplementedError, torch.linalg.LinAlgError) as e:
         report.card(f'{what} is not examined: {str(e).splitlines()[0]}', bad=True)
 
+def _determined(s, most): # of a layer -> directions in which the ratio is defined, the statistics in them, ratio, error
+    while True:
+        t = s if most == s.moments().features else s.project(principal(s.moments(), most))
+        try: return most, t, *t.estimate(fisher)
+        except ValueError: # some features determine others
+            if most == 1: raise
+        most = max(1, most * 3 // 4)
+
 def _classes(report, net, layers, x, y, batch): # Fisher ratio and collapse by layer
     _, labels = y.unique(return_inverse=True)
     C = int(labels.max()) + 1
     stats, rows = layer_statistics(net, layers, list(zip(x.split(batch), labels.split(batch))), C), []
     for k, s in stats.items():
-        m, few = s.moments(), ''
-        room = len(x) - C - 1
-        if m.features > room // 2:
-            s = s.project(principal(m, max(1, room // 4))); few = f' ({max(1, room // 4)} directions)'; m = s.moments()
-        rows.append((k, f'{stats[k].moments().features}{few}', *s.estimate(fisher), fisher_floor(m), separation(m),
-                     nc1(m)))
+        d, room = s.moments().features, len(x) - C - 1
+        n, s, *ratio = _determined(s, d if d <= room // 2 else max(1, room // 4))
+        m, few = s.moments(), f' ({n} directions)' * (n < d)
+        rows.append((k, f'{d}{few}', *ratio, fisher_floor(m), separation(m), nc1(m)))
     top = max(rows, key=lambda r: r[2])
     report.short.append(f'The Fisher ratio goes from {rows[0][2]:.2g} in {rows[0][0]} to {top[2]:.2g} in {top[0]}, its '
                         'largest.')
