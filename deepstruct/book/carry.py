@@ -163,13 +163,13 @@ def carry(rev:str, # a revision of this checkout
         if lost: say(f'{len(lost)} recorded row(s) were stale at {rev} already and stay so: {", ".join(lost[:4])}, ...')
         bad = len(lost)
         for i, (nb, rows) in enumerate(found.items(), 1):
-            begun, (faults, n) = time.time(), _page(root, tree, nb, Path(tmp) / str(i), trust)
+            begun, (faults, n, leant) = time.time(), _page(root, tree, nb, Path(tmp) / str(i), trust)
             good = [r for r in rows if not any(_concerns(f, r) for f in faults)]
             what = f'page {i} of {len(found)} · {Path(nb).stem} · {len(good)} of {len(rows)} recorded row(s) carried'
             say(f'{what}, {n} values compared · {time.time() - begun:.0f} s', *faults[:12], sep='\n  ')
             bad += len(good) < len(rows)
             told = {'from': there, 'to': here, 'compared': n, 'date': time.strftime('%Y-%m-%d')}
-            if trust: told['trusted'] = sorted(trust)
+            if leant: told['trusted'] = leant # of the trusted functions, those that this page reaches and did not run
             stamps = {(r['preset'], r['kind'], r['id']): dict(key=r['now'], carried=told | {'was': r['key']})
                       for r in good}
             if record: _stamp(root, stamps) # page by page: a long comparison may be stopped
@@ -182,13 +182,14 @@ def _concerns(fault, row): # does it hold back this record?
     own = kind + 's' == row['kind'] and re.match(rf'{re.escape(row["id"])}[ :]', rest)
     return bool(own or kind not in ('claim', 'figure'))
 
-def _page(root, tree, notebook, tmp, trust): # -> faults, number of values
+def _page(root, tree, notebook, tmp, trust): # -> faults, number of values, the trusted functions that it leans on
     ran = []
     try: ran = [smoke(t, notebook, tmp / w) for w, t in (('then', tree), ('now', root))][1]
-    except ValueError as e: return [f'page {e}'], 0
+    except ValueError as e: return [f'page {e}'], 0, []
     faults, n = differences(tmp / 'then', tmp / 'now')
-    idle = sorted({*idle_changes(root, tree, notebook, ran)} - {*trust})
-    return [f'function {k} has changed and did not run at smoke' for k in idle] + faults, n
+    idle = idle_changes(root, tree, notebook, ran)
+    told = [f'function {k} has changed and did not run at smoke' for k in idle if k not in trust]
+    return told + faults, n, [k for k in idle if k in trust]
 
 def _stamp(root, stamps):
     for preset, kind in {k[:2] for k in stamps}:
