@@ -354,7 +354,7 @@ def check_data(data, # (images, labels), or batches of such pairs: a loader
     "ValueError as for a batch, and for no image at all."
     pair = lambda v: isinstance(v, (tuple, list)) and len(v) == 2
     several = pair(data) and pair(data[0]) and hasattr(data[0][0], 'shape') # two batches, not images and labels
-    if pair(data) and not several or isinstance(data, (dict, torch.Tensor, np.ndarray)):
+    if pair(data) and not several or isinstance(data, (torch.Tensor, np.ndarray)):
         return check_batch(data, device=device)
     pairs = [check_batch(b, device=device) for b in in_batches(data)]
     if not pairs: raise ValueError('data gave no batch; expected (images, labels), or batches of them')

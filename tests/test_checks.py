@@ -109,7 +109,7 @@ FAULTS = {
     'heavy tails': [
         torch.from_numpy(np.random.default_rng(0).standard_t(2, X.shape)).float(), X**5, (2 * X).sinh(),
         X / (.05 + gauss(name='den').abs()), X * (torch.rand(X.shape, generator=G('b')) < .02) * 20 + .1 * X],
-    'rounding': [X + 1e6, X + 2e5, X - 1e5, 1e-3 * X + 100, 1e20 * X + 1e25],
+    'rounding': [X + 1e6, X + 2e5, X - 1e5, 1e-3 * X + 100, 1e3 * X + 1e8],
     'not periodic': [gauss(N, 32)[..., :L, :L], X + torch.randn(N, 1, 1, 1, generator=G('rf')) * cols / 4,
                      torch.cumsum(X, -1) - X.sum(-1, keepdim=True) / 2, torch.cumsum(X, -2), X + (cols - 7.5)**2 / 9 * U
                      * (cols - 7.5).sign()]}

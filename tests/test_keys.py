@@ -718,7 +718,7 @@ def test_a_mock_in_the_place_of_a_function_is_refused(monkeypatch):
     ('networks', lambda m, p: p.setattr(m, 'RECTIFIERS', [*m.RECTIFIERS]))])
 def test_tables_and_numbers_of_classes_changed_by_a_page(module, change, monkeypatch):
     m = __import__('importlib').import_module(f'deepstruct.{module}')
-    names = 'LAPLACIAN', 'AXES', 'ScalarDensity', 'STEPS', 'RECTIFIERS'
+    names = 'LAPLACIAN', 'AXES', 'ScalarDensity', 'SWEEP_STEPS', 'RECTIFIERS'
     read = ', '.join(f'm.{n}' for n in names if hasattr(m, n))
     source = f'import deepstruct.{module} as m\ndef stage(x): return {read}'
     before = live(source)

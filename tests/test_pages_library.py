@@ -21,7 +21,7 @@ from deepstruct.networks import LearnedScattering, WaveletStep, circularity, mul
 from deepstruct.statistics import (ClassStatistics, bias_noise, bootstrap, chi2_p, fisher, fisher_by_layer,
                                    layer_features, over_sampling, power_law, ridge_probe, shared_values)
 from deepstruct.wavelet_diffusion.denoisers import noisy, psnr, psnr_by_scale
-from deepstruct.wavelet_diffusion.gaussian import power_law as power_spectrum, wiener
+from deepstruct.wavelet_diffusion.gaussian import mode_power as power_spectrum, wiener
 from deepstruct.wavelets import Octave
 
 def normal(*shape, word='pages'): return torch.randn(*shape, generator=generator(word), dtype=torch.float64)
