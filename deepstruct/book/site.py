@@ -127,7 +127,7 @@ def _page(at, notebook): return at.pages + notebook.removeprefix('nbs/')
 
 def _claim(r, at): # one row of the ledger in full
     where = _link({'beyond': 'beyond the paper', '': 'its page'}.get(r['of'], r['place']), _page(at, r['notebook']))
-    carried = f"carried from {r['carried']}" if r['carried'] else ''
+    carried = f"carried from {r['carried']['from']}" if r['carried'] else ''
     about = [_chip(r['verdict']), where, r['preset'], 'stale' * r['stale'], carried]
     said = plain(r['statement']) + '.' + f" Expected: {r['expected']}." * bool(L.failures([r]))
     known = r['paper_value'] is not None and f"paper {L.show_value(r['paper_value'])} ({r['known']})"
