@@ -64,7 +64,7 @@ def _rows(rows): # one line each, then what the marks mean; those of smoke only 
 
 def as_text(rows:list) -> str: # of the ledger
     "The table that `deepstruct claims` prints, as wide as the terminal."
-    return _said(*_rows(rows)).rstrip()
+    return re.sub(r'\x1b\[[0-9;]*m', '', _said(*_rows(rows))).rstrip() # without colours
 
 # %% ../../nbs/book/06_cli.ipynb #2e64b1c8
 def _summary(places, rows, tests): # places by status for each paper and in all, then rows and checks by verdict
