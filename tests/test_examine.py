@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from zoo import ResNet18
 
 import deepstruct.examine as E
 from deepstruct.fields import gaussian_field
@@ -20,51 +21,6 @@ SPECTRUM = lambda a, b: 1 / (.3 + 2 - a.cos() - b.cos())
 
 
 def fields(n=120, side=16, seed=0): return gaussian_field(SPECTRUM, n, side, torch.Generator().manual_seed(seed))
-
-
-class BasicBlock(nn.Module): # as torchvision writes it
-    def __init__(self, inplanes, planes, stride=1, downsample=None):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inplanes, planes, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.relu = nn.ReLU(inplace=True)
-        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.downsample = downsample
-
-    def forward(self, x):
-        identity = x
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
-        if self.downsample is not None: identity = self.downsample(x)
-        out += identity
-        return self.relu(out)
-
-
-class ResNet18(nn.Module):
-    def __init__(self, channels=3, classes=10, width=64):
-        super().__init__()
-        self.inplanes = width
-        self.conv1 = nn.Conv2d(channels, width, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        for i in range(4): setattr(self, f'layer{i + 1}', self._make_layer(width * 2**i, 1 if i == 0 else 2))
-        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        self.fc = nn.Linear(width * 8, classes)
-
-    def _make_layer(self, planes, stride):
-        downsample = None
-        if stride != 1 or self.inplanes != planes:
-            downsample = nn.Sequential(nn.Conv2d(self.inplanes, planes, 1, stride, bias=False), nn.BatchNorm2d(planes))
-        layers = [BasicBlock(self.inplanes, planes, stride, downsample), BasicBlock(planes, planes)]
-        self.inplanes = planes
-        return nn.Sequential(*layers)
-
-    def forward(self, x):
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(torch.flatten(self.avgpool(x), 1))
 
 
 def text(page):
@@ -170,7 +126,7 @@ def test_pictures(tmp_path):
 @pytest.fixture(scope='module')
 def resnet(): # narrow, with two batches of steps, so that it is no longer at its first weights
     torch.manual_seed(0)
-    net = ResNet18(1, 4, 4)
+    net = ResNet18(width=4, classes=4, channels=1)
     y = torch.arange(240) % 4
     x = torch.randn(240, 1, 32, 32) + torch.randn(4, 1, 32, 32)[y]
     optimizer = torch.optim.SGD(net.parameters(), .05, .9)
@@ -226,7 +182,7 @@ def test_what_a_network_has_not_is_said(tmp_path):
 
 
 def test_first_weights():
-    net = ResNet18(1, 4, 4).train()
+    net = ResNet18(width=4, classes=4, channels=1).train()
     x = torch.randn(50, 1, 32, 32)
     a, b, c = (E.reinitialised(net, x, s) for s in (0, 0, 1))
     of = lambda n: torch.cat([p.flatten() for p in n.parameters()])
