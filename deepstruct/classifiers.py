@@ -177,8 +177,8 @@ def train(net:nn.Module, data, # images (N, C, ...) and labels (N,), or batches 
           checkpoint=None, # folder where a run can be taken up again
           words=None, # that name the run, where data and network cannot be hashed
           **new) -> nn.Module: # of the recipe: epochs, lr, batch, ...
-    """A trained copy in evaluation mode, on the device of the network, with `history`; the network and the global
-    random state are left alone. ValueError for images and labels that do not fit the network or each other."""
+    """A trained copy in evaluation mode, on the device of the network, with `history` and in it the seed; the network
+    and the global random state are left alone. ValueError for images and labels that do not fit the network or each other."""
     r, (x, y), net = replace(recipe, **new), check_data(data), copied(net)
     if not any(p.requires_grad for p in net.parameters()):
         raise ValueError(f'{type(net).__name__} has no weights to train; expected some that require a gradient')
@@ -194,6 +194,7 @@ def train(net:nn.Module, data, # images (N, C, ...) and labels (N,), or batches 
         torch.manual_seed(int(torch.randint(2**62, (), generator=g)))
         net.history, way = fitted(net, x, y, r, g, Path(checkpoint) if checkpoint else None, words,
                                   type(net).__name__)
+    net.history['seed'] = g.initial_seed()
     if r.snapshots: net.history['way'] = way
     return net.eval()
 

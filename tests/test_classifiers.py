@@ -163,6 +163,8 @@ def test_seeds():
     make = lambda: nn.Sequential(nn.Flatten(), nn.Dropout(.3), mlp(generator=generator('w')))
     a, b, c, d = (C.train(make(), data, epochs=1, seed=s) for s in (3, np.int64(3), 4, None))
     assert same(a, b) and not same(a, c) and not same(c, d)
+    seed = d.history['seed'] # drawn, and told: the same again
+    assert a.history['seed'] == 3 and same(d, C.train(make(), data, epochs=1, seed=seed))
 
 def test_frozen_parts_stay_and_devices_follow():
     net = mlp(generator=generator('w')).double()
