@@ -178,7 +178,8 @@ def train(net:nn.Module, data, # images (N, C, ...) and labels (N,), or batches 
           words=None, # that name the run, where data and network cannot be hashed
           **new) -> nn.Module: # of the recipe: epochs, lr, batch, ...
     """A trained copy in evaluation mode, on the device of the network, with `history` and in it the seed; the network
-    and the global random state are left alone. ValueError for images and labels that do not fit the network or each other."""
+    and the global random state are left alone. ValueError for images and labels that do not fit the network or each
+    other."""
     r, (x, y), net = replace(recipe, **new), check_data(data), copied(net)
     if not any(p.requires_grad for p in net.parameters()):
         raise ValueError(f'{type(net).__name__} has no weights to train; expected some that require a gradient')
