@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import draw_on, measuring
+from ..core import as_weights, draw_on, measuring
 from ..fields import gaussian_field
-from .denoisers import for_net
 from .wsgm import as_images
 
 # %% ../../nbs/wavelet_diffusion/09_generalization.ipynb #d344dc7a
@@ -114,7 +113,7 @@ def jacobian_rows(denoise:Callable, # (B, C, h, w) -> like it, image by image; a
     still = measuring(denoise) if isinstance(denoise, torch.nn.Module) else nullcontext()
     with still, torch.enable_grad():
         for at in outputs.split(batch):
-            z = for_net(y, denoise).expand(len(at), *y.shape).clone().requires_grad_()
+            z = as_weights(denoise, y).expand(len(at), *y.shape).clone().requires_grad_()
             out = denoise(z).flatten(1)
             rows.append(torch.autograd.grad(out[torch.arange(len(at)), at].sum(), z)[0].flatten(1))
     return torch.cat(rows).to(y)

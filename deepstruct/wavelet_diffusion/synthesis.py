@@ -18,8 +18,8 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core import measuring, progress, seeded, tensor, whole
-from .denoisers import (Multiscale, check_range, for_net, load_published, merge,
+from ..core import as_weights, measuring, progress, seeded, tensor, whole
+from .denoisers import (Multiscale, check_range, load_published, merge,
                                                     on_any_sides, published_multiscale)
 from .sde import as_state
 from .wsgm import as_images, as_sides
@@ -88,7 +88,7 @@ def _estimator(denoise, given, like): # (y, images that are left, sigma) -> deno
     net = on_any_sides(denoise)
     def estimate(y, left, sigma):
         words = ([] if given is None else [given[left]]) + ([] if sigma is None else [sigma])
-        return net(*(for_net(w, denoise) if torch.is_tensor(w) else w for w in (y, *words))).to(like)
+        return net(*(as_weights(denoise, w) if torch.is_tensor(w) else w for w in (y, *words))).to(like)
     return estimate
 
 def _check_growth(s, first, left, t, rule) -> None: # the noise of image `left[i]`, which began with first[left[i]]
@@ -251,7 +251,7 @@ def draw_images(denoiser:nn.Module, # `Multiscale`, or a denoiser of whole image
         raise ValueError(f'the denoiser is a {type(denoiser).__name__} without `channels`; expected one that names how '
                          'many its images have')
     y = .5 + noise_like(torch.empty(n, denoiser.channels, *(m // k for m in as_sides(side))), gs)
-    x, _ = synthesize(coarsest, for_net(y, coarsest), .05, 2 * h, beta, False, gs, label='coarsest image')
+    x, _ = synthesize(coarsest, as_weights(coarsest, y), .05, 2 * h, beta, False, gs, label='coarsest image')
     return refine(x.clamp(0, 1), fine, .5, gs, h=h, end=.005)[0] if fine else x
 
 # %% ../../nbs/wavelet_diffusion/08_synthesis.ipynb #2db96817
@@ -304,6 +304,19 @@ def harmonic(x:Tensor, # (B, C, h, w)
     return torch.from_numpy(y.T.reshape(x.shape).copy()).to(x)
 
 # %% ../../nbs/wavelet_diffusion/08_synthesis.ipynb #2db96818
+def _details(details, channels): # denoisers, coarse to fine; nothing is fetched for images that they cannot serve
+    if isinstance(details, Multiscale): nets = list(details.details)
+    elif isinstance(details, (list, tuple)): nets = list(details)
+    elif isinstance(details, bool) or details not in (2, 4, 8):
+        raise ValueError(f'the factor is {details!r}; expected 2, 4 or 8, a Multiscale, or a list of denoisers of '
+                         'details')
+    elif channels != 1: raise ValueError(f'x has {channels} channels; expected 1, a gray image')
+    elif details == 8: nets = list(published_multiscale(size=320).details)
+    else: nets = [load_published(13, 'details', j) for j in reversed(range(details // 2))]
+    if wrong := [c for net in nets if (c := getattr(net, 'condition', channels)) != channels]:
+        raise ValueError(f'x has {channels} channels; expected {wrong[0]}{", a gray image" if wrong[0] == 1 else ""}')
+    return nets
+
 def super_resolve(x, # (B, C, h, w) in [0, 1], of any sides
                   # a `Multiscale`, denoisers of details coarse to fine, or a factor of the published ones: 2, 4 or 8
                   details=4,
@@ -314,16 +327,9 @@ def super_resolve(x, # (B, C, h, w) in [0, 1], of any sides
                   **kwargs # of synthesize
                  ) -> Restored:
     "Finer images with block means `x`; ValueError for values outside [0, 1], other channels, or another factor."
-    x = check_range(x)
-    if isinstance(details, Multiscale): nets = list(details.details)
-    elif isinstance(details, (list, tuple)): nets = list(details)
-    elif details in (2, 4): nets = [load_published(13, 'details', j) for j in reversed(range(details // 2))]
-    elif details == 8: nets = list(published_multiscale(size=320).details)
-    else: raise ValueError(f'the factor is {details!r}; expected 2, 4 or 8, a Multiscale, or a list of denoisers of '
-                           'details')
-    if wrong := [c for net in nets if (c := getattr(net, 'condition', x.shape[1])) != x.shape[1]]:
-        raise ValueError(f'x has {x.shape[1]} channels; expected {wrong[0]}{", a gray image" if wrong[0] == 1 else ""}')
-    many, histories = refine(x.repeat(whole(n, 'n'), 1, 1, 1), nets, sigma, seed, **kwargs)
+    x, n = check_range(x), whole(n, 'n')
+    nets = _details(details, x.shape[1])
+    many, histories = refine(x.repeat(n, 1, 1, 1), nets, sigma, seed, **kwargs)
     plain = F.interpolate(x, scale_factor=2**len(nets), mode='bicubic') if nets else x
     return _restored(many.view(n, *plain.shape), plain, histories, truth, torch.ones(plain.shape[2:], dtype=torch.bool))
 
@@ -343,10 +349,10 @@ def inpaint(x, # (B, C, h, w) in [0, 1]; what is not seen may be anything, NaN t
     if mask.all(): raise ValueError('mask is True everywhere; expected False where a pixel is missing')
     x = check_range(torch.where(mask.to(x.device), x, 0.) if x.ndim == 4 else x)
     if not sigma > 0: raise ValueError(f'sigma is {sigma}; expected a positive number')
-    net = load_published(43) if denoiser is None else denoiser
-    if (C := getattr(net, 'channels', x.shape[1])) != x.shape[1]:
+    if (C := 1 if denoiser is None else getattr(denoiser, 'channels', x.shape[1])) != x.shape[1]:
         raise ValueError(f'x has {x.shape[1]} channels; expected {C}')
     plain, gs = harmonic(x, mask), as_generators(seed, whole(n, 'n') * len(x))
+    net = load_published(43) if denoiser is None else denoiser
     many = plain.repeat(n, 1, 1, 1)
     see = keep_pixels(mask)
     start = many + sigma * noise_like(many, gs)
