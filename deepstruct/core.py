@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['OUTSIDE', 'STORED', 'generator', 'whole', 'number', 'seeded', 'draw_on', 'normal_like', 'reads', 'stage_key',
            'content', 'spent', 'cached', 'progress', 'choose', 'check_fields', 'tensor', 'check_labels', 'check_batch',
-           'in_batches', 'as_weights', 'check_data', 'copied', 'steady', 'measuring', 'save_tensors', 'read_saved']
+           'in_batches', 'as_weights', 'check_data', 'copied', 'applied', 'steady', 'measuring', 'save_tensors',
+           'read_saved']
 
 # %% ../nbs/foundations/00_core.ipynb #d8d3695e
 import collections, copy, functools, hashlib, inspect, io, json, math, numbers, operator, os, platform, random, sys
@@ -289,8 +290,11 @@ def check_fields(x, # (B, C, n, n), floating point
 def tensor(x, # a tensor, or what numpy reads as numbers: an array, memmap, list of numbers; any byte order
            name:str='x' # how the error calls it
           ) -> torch.Tensor:
-    "ValueError for what holds no numbers."
+    "ValueError for what holds no numbers, and for masked values."
     if isinstance(x, torch.Tensor): return x
+    parts = x if isinstance(x, (list, tuple)) else [x]
+    if lost := sum(np.ma.count_masked(p) for p in parts if isinstance(p, np.ma.MaskedArray)):
+        raise ValueError(f'{lost} values of {name} are masked; expected values everywhere: fill them or leave them out')
     try: a = np.asarray(x)
     except (ValueError, TypeError, RuntimeError) as e:
         raise ValueError(f'{name} is no array of numbers ({e})') from None
@@ -344,8 +348,8 @@ def in_batches(data): # the same, for a chain
                          'torch.utils.data.DataLoader(data, 500)')
     return data
 
-def as_weights(net, x): # x on the device, and where it is real of the type, of the network's first weights
-    weights = [*net.parameters(), x]
+def as_weights(net, x): # x on the device, and where it is real of the type, of the first weights of net, if it has any
+    weights = [*(net.parameters() if isinstance(net, torch.nn.Module) else ()), x]
     like = next((p for p in weights if p.is_floating_point()), x)
     return x.to(weights[0].device, like.dtype if x.is_floating_point() else None)
 
@@ -364,15 +368,30 @@ def copied(net:torch.nn.Module) -> torch.nn.Module: # a deep copy, of weights th
     return copy.deepcopy(net, {id(v): v.detach().clone() for m in net.modules() for v in vars(m).values()
                                if torch.is_tensor(v) and not v.is_leaf})
 
+def applied(net:torch.nn.Module, x:torch.Tensor): # what it gives
+    "ValueError for a batch that it does not take."
+    try: return net(x)
+    except torch.OutOfMemoryError: raise
+    except (RuntimeError, IndexError, TypeError, AssertionError) as e:
+        raise ValueError(f'{type(net).__name__} takes no {x.dtype} batch of shape {tuple(x.shape)} '
+                         f'({type(e).__name__}: {str(e)[:200]}); expected images (batch, channels, height, width) as '
+                         'it was made for') from e
+
 def steady(net:torch.nn.Module, x:torch.Tensor): # a batch
-    "ValueError where the network draws random numbers: its features are then no function of its input."
-    before = torch.get_rng_state()
-    y = net(x[:16])
-    if torch.equal(before, torch.get_rng_state()): return
-    one, two = (torch.utils._pytree.tree_leaves(z) for z in (y, net(x[:16]))) # another thread may have drawn them
-    if not all(torch.equal(a, b) for a, b in zip(one, two) if torch.is_tensor(a)):
+    """ValueError as `applied` has it, where the network draws random numbers, or where what it gives for an image
+    depends on the others of its batch: its features are then no function of the image."""
+    leaves = lambda x: [a for a in torch.utils._pytree.tree_leaves(applied(net, x)) if torch.is_tensor(a)]
+    n, before = min(len(x), 16), torch.get_rng_state()
+    one = leaves(x[:n])
+    if not torch.equal(before, torch.get_rng_state()) and not all(map(torch.equal, one, leaves(x[:n]))):
         raise ValueError(f'{type(net).__name__} draws random numbers in evaluation mode; expected features that are a '
                          'function of the input: F.dropout needs training=self.training')
+    for a, b in zip(one, leaves(x[:(n + 1) // 2])): # of half of them; kernels round otherwise for other sizes
+        if not a.ndim or len(a) != n or n < 2 or not (a.is_floating_point() or a.is_complex()): continue
+        noise = max(torch.finfo(a.dtype).eps, 1e-3 * a.is_cuda)**.5 * float(a.abs().max())
+        if a.isfinite().all() and not float((a[:len(b)] - b).abs().max()) <= noise:
+            raise ValueError(f'{type(net).__name__} gives an image other features beside other images; expected a '
+                             'function of each: F.batch_norm needs training=self.training')
 
 @contextmanager
 def measuring(model:torch.nn.Module):

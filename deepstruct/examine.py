@@ -26,7 +26,7 @@ from .log_concavity.diagnose import diagnose
 from .log_concavity.your_fields import border_jump, free_mean, periodic
 from .rainbow.alignment import cka, compared, cosine
 from .rainbow.covariance import WEIGHTED, layer_weights
-from .rainbow.ensembles import accuracy
+from .training import accuracy
 from .rainbow.model import RainbowModel, residual_streams
 from .statistics import fisher, fisher_floor, layer_statistics, nc1, principal, separation
 from .training import forward_flops

@@ -29,7 +29,8 @@ def entropy(seed:Seed) -> torch.Generator: # of `seeded`
 def phi4(n:int, side:int=32, beta:float=.68, # fields; pixels; coupling, at least 0
          seed:Seed=None, chains:int|None=None # independent Markov chains; default 32, or n when it is less
         ) -> Float[Tensor, 'n 1 side side']:
-    "Decorrelated samples of the lattice field; ValueError for parameters out of range, or chains that do not mix."
+    """Decorrelated samples of the lattice field, others for another n; ValueError for parameters out of range, or
+    chains that do not mix."""
     from deepstruct.fields import Phi4, simulate
     return simulate(Phi4(beta, side), n, entropy(seed), chains).fields
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from .core import whole
+from .core import tensor, whole
 
 # %% ../nbs/foundations/12_files.ipynb #f1200007
 # endings of pictures that are read, and of those that are not
@@ -476,7 +476,9 @@ def read_fields(source, # path, folder, array, tensor, masked array, open file, 
                 name=None, # of the array, where there are several
                 n:int|None=None, # the first n maps
                 masked:bool=False, # returns (fields, mask) in place of refusing what is missing, which is NaN then
-                fill=None # the value that means none; default as declared, or found far outside; False: no value does
+                fill=None, # the value that means none; default as declared, or found far outside; False: no value does
+                mask=None, # (H, W) or (n, 1, H, W) booleans: True where there is no value
+                side:int|None=None # cuts squares of that side; without `masked` those that have no hole
                ): # (n, 1, H, W) float32 or float64; with `masked` also (n, 1, H, W) bool, True where there is no value
     """People's maps. ValueError for other shapes, types, or missing values, which it counts; ImportError that says
     which library reads HDF5 and FITS. A tensor stays on its device; what is given is never changed."""
@@ -485,31 +487,49 @@ def read_fields(source, # path, folder, array, tensor, masked array, open file, 
     parts, holes, declared, left = [], [], fill, n
     for a, facts in opened(source, name):
         if left is not None and len(getattr(a, 'shape', ())) > 2: a = a[:left]
-        x, mask = _real(a, facts)
+        x, hidden = _real(a, facts)
         x = _stacked(x)
         if parts and x.shape[1:] != parts[0].shape[1:]:
             raise ValueError(f'map {len(parts)} has shape {tuple(x.shape[2:])}, the first {tuple(parts[0].shape[2:])}; '
                              'expected one shape')
         if fill is None and facts.get('fill') is not None: declared = facts['fill']
-        parts.append(x); holes.append(torch.zeros_like(x, dtype=torch.bool) if mask is None else mask.reshape(x.shape))
+        parts.append(x)
+        holes.append(torch.zeros_like(x, dtype=torch.bool) if hidden is None else hidden.reshape(x.shape))
         if left is not None and (left := left - len(x)) <= 0: break
     if not parts or not sum(map(len, parts)): raise ValueError('the source holds no maps; expected one or more')
     dtype = torch.promote_types(parts[0].dtype, parts[-1].dtype) if len(parts) > 1 else parts[0].dtype
-    x, mask = (parts[0], holes[0]) if len(parts) == 1 else (torch.cat([p.to(dtype) for p in parts]), torch.cat(holes))
-    return _whole(x[:n], mask[:n], declared, masked)
+    x, lost = (parts[0], holes[0]) if len(parts) == 1 else (torch.cat([p.to(dtype) for p in parts]), torch.cat(holes))
+    x, lost = x[:n], lost[:n]
+    return _whole(x, lost if mask is None else lost | _told(mask, x), declared, masked, side)
 
-def _whole(x, mask, fill, masked): # refuses what is missing, or returns it
+def _told(mask, x): # a mask that is given, on the device of x
+    m = tensor(mask, 'mask').to(x.device)
+    if m.dtype != torch.bool and not ((m == 0) | (m == 1)).all():
+        raise ValueError(f'mask is {m.dtype} with values other than 0 and 1; expected True where there is no value')
+    if m.shape not in (x.shape[2:], x.shape[:1] + x.shape[2:], x.shape):
+        raise ValueError(f'mask has shape {tuple(m.shape)}; expected {tuple(x.shape[2:])} or {tuple(x.shape)}')
+    return m.bool().reshape(-1, 1, *x.shape[2:]).expand(x.shape)
+
+def _squares(x, side): # (n, 1, H, W) -> those of a grid, (m, 1, side, side)
+    if side > min(x.shape[2:]):
+        raise ValueError(f'side is {side}, the maps are {tuple(x.shape[2:])}; expected squares that fit in')
+    return x.unfold(2, side, side).unfold(3, side, side).flatten(0, 3)[:, None].contiguous()
+
+def _whole(x, mask, fill, masked, side): # refuses what is missing, or returns it
     bad, holes = ~torch.isfinite(x) & ~mask, torch.zeros_like(mask)
     lost, value, how = mask | bad, fill, 'the fill value'
     if fill is None and not lost.all():
         value, how = far_repeated(x[~lost] if lost.any() else x), 'far outside all others'
     if value is not None and value is not False: holes = (x == value) & ~lost
     lost = lost | holes
+    if side is not None:
+        x, mask, bad, holes, lost = (_squares(a, whole(side, 'side')) for a in (x, mask, bad, holes, lost))
+        if not masked and (good := ~lost.flatten(1).any(1)).any(): return x[good]
     if masked: return x.masked_fill(lost, torch.nan) if lost.any() else x, lost
     if lost.any():
         kinds = {'masked': mask, 'NaN or infinite': bad, f'{value}, {how}': holes}
         said = ', '.join(f'{int(m.sum()):,} are {k}' for k, m in kinds.items() if m.any())
         raise ValueError(f'of {x.numel():,} values, in {int(lost.flatten(1).any(1).sum())} of {len(x)} fields, {said}; '
-                         'expected whole maps: leave these out, cut squares without holes, or take masked=True'
+                         'expected whole maps: leave these out, cut squares without holes by side=, or take masked=True'
                          + (', or fill=False where it is a value' if holes.any() and fill is None else ''))
     return x

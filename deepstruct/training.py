@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['fabric', 'fabric_at', 'rate', 'read_checkpoint', 'TrainingStopped', 'belongs', 'faulty_layers', 'fit', 'wrong',
-           'error', 'forward_flops', 'fit_in_stage']
+           'error', 'accuracy', 'forward_flops', 'fit_in_stage']
 
 # %% ../nbs/foundations/07_training.ipynb #25fc9573
 import copy, math, time, zipfile
@@ -269,6 +269,10 @@ def error(net:nn.Module, data, batch:int=500, top:int=1 # as for `wrong`
          ) -> float: # from 0 to 1
     "The share of labels that are not among the `top` highest scores."
     return float(wrong(net, data, batch, top).double().mean())
+
+def accuracy(net:nn.Module, x:torch.Tensor, y:torch.Tensor, batch:int=1000) -> float: # percent
+    "As `wrong` counts, of images x with labels y."
+    return 100 * float((~wrong(net, (x, y), batch)).double().mean())
 
 # %% ../nbs/foundations/07_training.ipynb #13dd0f5e
 def forward_flops(fn) -> int: # fn: () -> anything

@@ -406,6 +406,31 @@ def test_what_is_missing_is_counted_or_returned(kind):
     assert close(x[:, 0].numpy()[~hole], np.ma.getdata(a)[~hole])
 
 
+@pytest.mark.parametrize('hole', [X > 2, X[0] > 1, (X > 1)[:, None], X < -9, np.arange(12) + 0 * X[0] > 7])
+@pytest.mark.parametrize('side', [1, 2, 3, 4, 8])
+def test_squares_without_holes(hole, side):
+    full = np.broadcast_to(hole.reshape(-1, 8, 12), X.shape)
+    cells = [(x[i:i + side, j:j + side], m[i:i + side, j:j + side]) for x, m in zip(X, full)
+             for i in range(0, 9 - side, side) for j in range(0, 13 - side, side)]
+    want = [x for x, m in cells if not m.any()]
+    if not want:
+        with pytest.raises(ValueError, match='masked; expected whole maps'): read_fields(X, mask=hole, side=side)
+        return
+    for given in (hole, hole.astype(int), torch.from_numpy(hole.copy()), hole.tolist()):
+        got = read_fields(X, mask=given, side=side)
+        assert got.shape == (len(want), 1, side, side) and np.array_equal(got[:, 0].numpy().tolist(), want)
+    assert torch.equal(read_fields(np.ma.masked_array(X, full), side=side), got)
+    x, lost = read_fields(X, mask=hole, side=side, masked=True)
+    assert np.array_equal(lost[:, 0].numpy(), [m for _, m in cells]) and torch.equal(torch.isnan(x), lost)
+
+@pytest.mark.parametrize('how, words', [
+    (dict(mask=X > 5, side=16), 'side is 16'), (dict(side=2.5), 'side is 2.5'), (dict(side=0), 'side is 0'),
+    (dict(mask=X), 'other than 0 and 1'), (dict(mask=X[0, 0] > 0), r'mask has shape \(12,\)'),
+    (dict(mask=(X > 0)[:2]), r'mask has shape \(2, 8, 12\)'), (dict(mask=X > -9, side=4), 'masked'),
+    (dict(mask='no'), 'mask')])
+def test_masks_and_sides_that_are_none(how, words):
+    with pytest.raises(ValueError, match=words): read_fields(X, **how)
+
 def test_no_fill_value_is_seen_where_there_is_none():
     counts = RNG.poisson(.5, (6, 8, 12)); clipped = X.clip(-1, 1); sparse = np.where(X > 1.5, X + 100, 0.)
     heavy = np.random.default_rng(1).standard_cauchy((6, 8, 12))

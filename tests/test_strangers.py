@@ -36,6 +36,21 @@ class Alpha(Net):
     def middle(self, x): return F.alpha_dropout(x, .3, True)
 
 
+class Pooled(Net): # what an image gives depends on the others
+    def middle(self, x): return F.batch_norm(x, None, None, training=True)
+class Centred(Net):
+    def middle(self, x): return x - x.mean(0)
+class Shared(Net):
+    def middle(self, x): return x * torch.softmax(x.mean((2, 3)), 0)[:, :, None, None]
+class Ranked(Net):
+    def middle(self, x): return x.argsort(0).float()
+class Rolled(Net):
+    def middle(self, x): return x + x.roll(1, 0)
+class Statless(Net):
+    def __init__(self): super().__init__(); self.n = nn.BatchNorm2d(5, track_running_stats=False)
+    def middle(self, x): return self.n(x)
+
+
 @pytest.fixture
 def net(): torch.manual_seed(0); return Net().eval()
 
@@ -62,6 +77,66 @@ def test_images_of_any_floating_type(as_given, net, data):
 @pytest.mark.parametrize('verb', VERBS)
 def test_networks_that_draw_in_evaluation_are_refused(kind, verb, data):
     with pytest.raises(ValueError, match=f'{kind.__name__} draws random numbers'): VERBS[verb](kind().eval(), data)
+
+@pytest.mark.parametrize('kind', [Pooled, Centred, Shared, Ranked, Rolled, Statless])
+@pytest.mark.parametrize('verb', VERBS)
+def test_networks_that_mix_the_images_of_a_batch_are_refused(kind, verb, data):
+    with pytest.raises(ValueError, match='other features beside other images|keeps no statistics'):
+        VERBS[verb](kind().eval(), data)
+
+@pytest.mark.parametrize('verb', VERBS)
+@pytest.mark.parametrize('lay', [lambda x: x.movedim(1, -1), lambda x: x[:, :1], lambda x: x.flatten(1), lambda x: x[0],
+                                 lambda x: x[:, :, None]])
+def test_images_that_the_network_does_not_take(verb, lay, net, data):
+    x, y = lay(data[0]), data[1]
+    with pytest.raises(ValueError, match=r'takes no torch.float32 batch of shape|have shape|expected'):
+        VERBS[verb](net, (x, y[:len(x)]))
+
+@pytest.mark.parametrize('as_given', [lambda x, m: np.ma.masked_array(x, m), lambda x, m: [*np.ma.masked_array(x, m)],
+    lambda x, m: np.ma.masked_where(m, x, copy=False), lambda x, m: tuple(np.ma.masked_array(x, m)),
+    lambda x, m: np.ma.masked_array(x.astype('f8'), m)])
+@pytest.mark.parametrize('verb', ['error', 'fisher', 'collapse', 'scatter', 'labels'])
+def test_masked_values_are_refused(verb, as_given, net, data):
+    x, y = (v.numpy() for v in data)
+    z = as_given(x, x > .99)
+    with pytest.raises(ValueError, match='masked'):
+        if verb == 'scatter': ds.Scattering2D(2, 8)(z)
+        elif verb == 'labels': VERBS['error'](net, (data[0], np.ma.masked_array(y, y == 2)))
+        else: VERBS[verb](net, (z, data[1]))
+
+def test_networks_of_two_types_are_no_ensemble(net, data):
+    with pytest.raises(ValueError, match='float32 and of torch.float64; expected one type'):
+        ds.RainbowModel().fit([net, Net().double()], [data])
+
+@pytest.mark.parametrize('ridge', ['a', None, -1., float('nan'), [1.], True])
+def test_ridges_that_are_none(ridge, net, data):
+    with pytest.raises(ValueError, match='ridge is'):
+        ds.RainbowModel().fit([net], [data]).sample(0, head='refitted', ridge=ridge)
+
+@pytest.mark.parametrize('matrices', ['x', 2, 'auto', .5, -1])
+def test_matrices_are_true_or_false(matrices):
+    with pytest.raises(ValueError, match='matrices is'): ds.Scattering2D(2, 32, matrices=matrices)
+
+@pytest.mark.parametrize('verb, c', [(ds.super_resolve, 3), (ds.super_resolve, 2),
+                                     (lambda x: ds.inpaint(x, torch.eye(8, dtype=torch.bool)), 3),
+                                     (lambda x: ds.super_resolve(x, 8), 3), (lambda x: ds.super_resolve(x, True), 1)])
+def test_nothing_is_fetched_for_images_that_cannot_be_served(verb, c, monkeypatch):
+    monkeypatch.setattr('deepstruct.data.get', None)
+    with pytest.raises(ValueError, match='channels; expected 1|factor is True'): verb(torch.rand(1, c, 8, 8))
+
+@pytest.mark.parametrize('verb', [ds.diagnose, lambda x, **k: ds.LogConcaveModel(polish_steps=0).fit(x, seed=0, **k)])
+def test_borders_are_an_argument(verb):
+    cut = ds.gaussian_field(lambda a, b: 1 / (.1 + a**2 + b**2), 300, 16, seed=0)[..., :8, :8]
+    said = lambda **k: _heard(verb, cut, **k)
+    assert any("not periodic" in s and "borders='smooth'" in s for s in said())
+    assert not any('not periodic' in s for s in said(borders='smooth'))
+    with pytest.raises(ValueError, match="borders are 'taper'"): verb(cut, borders='taper')
+
+def _heard(f, *args, **kwargs):
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter('always')
+        found = f(*args, **kwargs)
+    return [*found.warnings, *(str(w.message) for w in heard)]
 
 @pytest.mark.parametrize('verb', VERBS)
 @pytest.mark.parametrize('dtype', [torch.uint8, torch.int8])

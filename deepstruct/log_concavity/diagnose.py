@@ -18,7 +18,7 @@ from .hessians import detail_band, eigenvalues, enough, held_out_losses, width_s
 from .langevin import Whitening, mean_stencil
 from .model import confine, level_family
 from .score_matching import normal_equations
-from .your_fields import as_fields, settle
+from .your_fields import as_fields, periodic, settle
 from ..wavelets import HalfOctave, Octave
 
 # %% ../../nbs/log_concavity/12_diagnose.ipynb #e8c02d78
@@ -225,13 +225,15 @@ def diagnose(fields, # (B, n, n) or (B, 1, n, n), as `as_fields` takes them
              nodes:int=12, # most of the potential
              even:bool|None=None, isotropic:bool|None=None, # symmetries of the model; None: if the fields have them
              coarsest:int=4, # smallest side
-             sites:int=2**18 # pixels used at each scale, at least 64 fields where there are as many
+             sites:int=2**18, # pixels used at each scale, at least 64 fields where there are as many
+             borders:str|None=None # None: the fields close; 'smooth' or 'mirror': as `periodic` makes them close
             ) -> Diagnosis:
     """At which scales and with which projectors these fields look conditionally log-concave. ValueError for fields
     that cannot be modelled at all; what is doubtful is warned of, and the settings recommended obey the warnings."""
     if not wavelets or not halves:
         raise ValueError(f'wavelets are {wavelets!r}, halves {halves!r}; expected one of each at least')
-    x, widest, nodes = as_fields(fields).cpu(), whole(widest, 'widest'), whole(nodes, 'nodes', 2)
+    x = as_fields(fields).cpu() if borders is None else periodic(as_fields(fields), borders).cpu()
+    widest, nodes = whole(widest, 'widest'), whole(nodes, 'nodes', 2)
     even, isotropic, checks, said = settle(x, even, isotropic, nodes)
     rows, n, B = [], x.shape[-1], len(x)
     x = x / x.std()

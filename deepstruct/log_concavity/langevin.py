@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..core import normal_like, progress
+from ..fields import sokal
 from .energies import AXES, Tabulated, apply, shift
 
 # %% ../../nbs/log_concavity/02_langevin.ipynb #2af405e7
@@ -269,12 +270,10 @@ def relaxation(series, # (C, T), one observable
     c = np.fft.irfft(np.abs(np.fft.rfft(s, 2 * T, axis=1))**2, axis=1)[:, :T] / np.arange(T, 0, -1)
     if alike: c = c / c[:, :1]
     def time(c): # (T,) -> tau, a
-        rho = c[1:] / c[0]
-        taus = .5 + np.cumsum(rho)
-        inside = np.flatnonzero(np.arange(1, T) >= 5 * np.maximum(1, taus))
-        W = int(inside[0]) + 1 if len(inside) else T - 1
-        a = 2 * taus[W - 1] / (T if given else C * T)
-        return .5 + (1 - a) * rho[:W].sum() + a * W, a, W
+        rho = c / c[0]
+        tau, W = sokal(rho)
+        a = 2 * tau / (T if given else C * T)
+        return .5 + (1 - a) * rho[1:W + 1].sum() + a * W, a, W
     tau, a, W = time(c.sum(0))
     area = c[:, 0] / 2 + c[:, 1:W + 1].sum(1)
     left = np.array([time(c.sum(0) - ci)[0] for ci in c])

@@ -17,7 +17,7 @@ from .energies import Bands, Family, Spline, neighbours, quantile_nodes, shells
 from .langevin import (Conditional, SamplingError, Whitening, first_step, mean_stencil,
                                                run_chain)
 from .score_matching import NormalEquations, ScalarDensity, fit_scalar, normal_equations
-from .your_fields import as_fields, in_range, settle
+from .your_fields import as_fields, in_range, periodic, settle
 from ..wavelets import HalfOctave, Octave
 
 # %% ../../nbs/log_concavity/03_model.ipynb #4cf06d82
@@ -179,7 +179,7 @@ class Sampled(Cascade):
                low=None # (n, 1, 1, 1) coarsest values; None: drawn from the learned density
               ) -> torch.Tensor: # (n, 1, L, L)
         """Independent fields, coarse to fine; chains start at one exact step for a Gaussian conditional. SamplingError
-        when a level diverges or leaves the window of its potential. Other batches are other fields."""
+        when a level diverges or leaves the window of its potential. Another n or batch gives other fields."""
         self._fitted()
         n, batch = whole(n, 'n'), whole(batch, 'batch')
         if low is not None and low.shape != (n, 1, 1, 1):
@@ -337,11 +337,12 @@ class LogConcaveModel(Sampled, Kept):
     def fit(self, x, # (B, 1, n, n) fields, n a power of two; with `finest` an iterable of such blocks
             seed=None, # of the polish: int, torch.Generator, or None: entropy
             potential=None, # (family, fields) -> family: hook that gives a level another potential
-            finest:int|None=None): # fields of the finest level; coarser ones as many sites
+            finest:int|None=None, # fields of the finest level; coarser ones as many sites
+            borders:str|None=None): # None: the fields close; 'smooth' or 'mirror': as `periodic` makes them close
         """Learns all levels; returns self, with `history`, `seed`, and the `warnings` of `check`, which are given too.
         ValueError for bad fields, constant ones, or fewer than twenty."""
         generator, o = seeded(seed), self.options
-        fields = self._source(x, finest if finest is None else whole(finest, 'finest'))
+        fields = self._source(x, finest if finest is None else whole(finest, 'finest'), borders)
         x = next(fields)
         o['even'], o['isotropic'], _, said = settle(x, *self.asked, o['nodes'], tails=potential is None)
         for s in said: warnings.warn(s, stacklevel=3)
@@ -364,12 +365,14 @@ class LogConcaveModel(Sampled, Kept):
         self.seed, self.dtype, self.device = generator.initial_seed(), first.dtype, first.device
         return self
 
-    def _source(self, x, finest): # x_0, x_1, ..., x_J
+    def _source(self, x, finest, borders): # x_0, x_1, ..., x_J
+        close = periodic if borders is not None else lambda x, _: x
         if finest is None:
-            yield (x := self._check(as_fields(x, 20, 2, 'x')))
+            yield (x := self._check(close(as_fields(x, 20, 2, 'x'), borders)))
             for step in self.cascade(x.shape[-1]): yield (x := step.low(x))
             return
-        levels = by_sites((self._check(as_fields(b, 1, 2, 'a block of x')) for b in x), self.cascade, finest)
+        fields = (close(as_fields(b, 1, 2, 'a block of x'), borders) for b in x)
+        levels = by_sites(map(self._check, fields), self.cascade, finest)
         if not levels or len(levels[-1]) < 20:
             raise ValueError(f'{len(levels[-1]) if levels else 0} fields; expected at least 20')
         while levels: yield levels.pop(0)

@@ -99,7 +99,7 @@ def periodic(fields, # as `as_fields` takes them
     if method == 'mirror':
         x = torch.cat([x, x.flip(-1)], -1)
         return torch.cat([x, x.flip(-2)], -2)
-    if method != 'smooth': raise ValueError(f"method is {method!r}; expected 'smooth' or 'mirror'")
+    if method != 'smooth': raise ValueError(f"borders are {method!r}; expected 'smooth' or 'mirror'")
     n, v = x.shape[-1], torch.zeros_like(x)
     for axis in (-1, -2):
         jump = x.narrow(axis, n - 1, 1) - x.narrow(axis, 0, 1)
@@ -445,8 +445,8 @@ def check(x, # (B, 1, n, n), as `as_fields` returns them
     m, jump, tilt = moments(x), border_jump(x), anisotropy(x)
     opened = _open(x, jump, worth)
     if opened:
-        said.append(f'not periodic: jumps across the border over those inside are {_show(opened)}; use '
-                    'periodic(fields), which takes off the smooth part that the jumps ask for')
+        said.append(f'not periodic: jumps across the border over those inside are {_show(opened)}; pass '
+                    "borders='smooth', which takes off the smooth part that the jumps ask for")
     said += place_faults(wide, worth, not opened) + _symmetry_faults(x, m, tilt, even, isotropic, worth)
     try: window = 3 * float(quantile_nodes(x, nodes, even).abs().max())
     except ValueError as e: raise ValueError('; '.join([str(e), *said[:1]])) from None

@@ -231,6 +231,8 @@ class Scattering(nn.Module):
         sides = (shape, shape) if _is_whole(shape) else tuple(shape) if np.iterable(shape) else (shape,)
         if len(sides) != 2 or any(not _is_whole(n) or n < 2**J for n in sides):
             raise ValueError(f'shape is {shape} with J = {J}; expected two sides, whole numbers of {2**J} or more')
+        if matrices not in (None, True, False):
+            raise ValueError(f'matrices is {matrices!r}; expected True, False or None')
         self.J, self.L, self.order, self.shape = J, L, order, tuple(map(operator.index, sides))
         self.sides = padded(self.shape, J)
         area = self.sides[0] * self.sides[1]

@@ -17,7 +17,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from ..core import as_weights, check_labels, copied, in_batches, measuring, steady, tensor
+from ..core import applied, as_weights, check_labels, copied, in_batches, measuring, steady, tensor
 from ..networks import StandardizedMix
 
 # %% ../../nbs/rainbow/00_alignment.ipynb #a1000007
@@ -573,7 +573,7 @@ def align(net_a:nn.Module, net_b:nn.Module, # of the same layers; widths may dif
         hooks = [m.register_forward_hook(lambda m, a, y, k=k: order.append(k)) for k, m in net_a.named_modules()
                  if channel_axis(m) is not None and k in theirs]
         try:
-            with evaluating([net_a]): net_a(x[:2])
+            with evaluating([net_a]): applied(net_a, x[:2])
         finally: [h.remove() for h in hooks]
         layers = [k for k in dict.fromkeys(order) if order.count(k) == 1]
     if not layers: raise ValueError('the networks have no layer in common whose channels are known; expected layers=')

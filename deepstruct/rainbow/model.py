@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from ..core import check_labels, draw_on, read_saved, save_tensors, seeded
+from ..core import check_labels, draw_on, number, read_saved, save_tensors, seeded
 from ..networks import StandardizedMix
 from .alignment import (Marks, Moments, alignment, alignment_error, caught, evaluating,
                                           images_of, labels_of, measurable, repeatable, sample_rows, spared, steady)
@@ -300,7 +300,8 @@ def logistic_head(x:Tensor, y:Tensor, # (N, D) features, (N,) labels
                   ridge:float=1e-3, # of the features' mean variance
                   bias:bool=True, # False: neither biases nor centred features
                   steps:int=200) -> tuple: # weights (classes, D), biases (classes,), zeros without
-    "Multinomial logistic regression, by L-BFGS."
+    "Multinomial logistic regression, by L-BFGS; ValueError for a ridge that is no number, or negative."
+    if number(ridge, 'ridge') < 0: raise ValueError(f'ridge is {ridge}; expected 0 or more')
     mean, scale = x.mean(0) * bias, x.var(0).mean().sqrt().clamp(min=1e-12)
     z = (x - mean) / scale
     W, b = (torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device, requires_grad=True),
@@ -329,6 +330,10 @@ def _networks(networks): # copies, in evaluation mode
              if isinstance(m, nn.modules.dropout._DropoutNd))
     if on: warnings.warn(f'{on} dropout layer(s) were on; they are off in the model', stacklevel=3)
     out = [plain_copy(_untied(measurable(n, f'network {i}'))).eval() for i, n in enumerate(networks)]
+    types = [sorted({str(p.dtype) for p in n.parameters()}) for n in out]
+    if differ := [t for t in types if t != types[0]]:
+        raise ValueError(f'the networks have weights of {", ".join(types[0])} and of {", ".join(differ[0])}; expected '
+                         'one type in all: net.float()')
     kept = _kept(out[0])
     if kept: warnings.warn(f'{kept[0]!r} has values for each neuron, which no law draws; it stays as in the first '
                            'network', stacklevel=3)
