@@ -70,7 +70,7 @@ class Recipe:
         return self.steps or int(-(-self.epochs * n // self.batch))
 
 # %% ../nbs/foundations/13_classifiers.ipynb #29ef3d3c
-def state(net): return {k: v.detach().clone().contiguous() for k, v in net.state_dict().items()}
+def state(net): return {k: v.detach().cpu().clone().contiguous() for k, v in net.state_dict().items()}
 
 def batch_loss(x, y, r): # -> (forward, generator) -> cross-entropy of a random batch
     def loss(forward, g):
@@ -139,12 +139,13 @@ def untrained(job:Job) -> nn.Module:
 # %% ../nbs/foundations/13_classifiers.ipynb #392d6492
 def trained_here(job:Job) -> tuple: # network, {step: weights, the first ones at 0}, seconds
     "To be called by a stage, by which its checkpoints are named."
-    net, (x, y), place = untrained(job), job.checked(), cache_dir() / 'training' / stage_key()
+    net, place, on = untrained(job), cache_dir() / 'training' / stage_key(), training.fabric().device
+    x, y = (v.to(on) for v in job.checked())
     names, first = ' '.join(str(v) for v in job.sizes.values() if isinstance(v, str)), state(net)
     history, way = fitted(net, x, y, job.recipe, generator(job.recipe.stream, job.run), place,
                           label=f'{job.kind} {names}, run {job.run}')
     shutil.rmtree(place)
-    return net, {0: first, **way}, history['seconds']
+    return net.cpu(), {0: first, **way}, history['seconds']
 
 @cached
 def classifier_weights(job:Job): # the last ones, and 'seconds'

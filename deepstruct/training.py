@@ -13,17 +13,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from . import places
 from .core import (as_weights, atomic, cache_dir, check_batch, check_labels, content, in_batches, measuring,
                              number, progress, seeded, stage_key, steady, warn_once, whole)
 
 # %% ../nbs/foundations/07_training.ipynb #055b9783
-def fabric(accelerator:str='cpu', # or 'gpu', 'auto'
+def fabric(accelerator:str|None=None, # 'cpu', 'gpu', 'auto'; default that of the run's preset, else 'cpu'
            devices=1, # how many, in as many processes
            precision:str='32-true' # or 'bf16-mixed', '16-mixed'
           ):
     "A launched `lightning_fabric.Fabric`."
     from lightning_fabric import Fabric
-    f = Fabric(accelerator=accelerator, devices=devices, precision=precision)
+    f = Fabric(accelerator=accelerator or places.accelerator(), devices=devices, precision=precision)
     f.launch()
     return f
 
@@ -288,4 +289,4 @@ def fit_in_stage(net:nn.Module, loss, steps:int, **how # as for `fit`
     place = cache_dir() / 'training' / stage_key()
     history = fit(net, loss, steps, checkpoint=place, **how)
     place.unlink(missing_ok=True)
-    return history, {k: v.contiguous() for k, v in net.state_dict().items()}
+    return history, {k: v.contiguous() for k, v in net.cpu().state_dict().items()}

@@ -782,12 +782,18 @@ def _(t, g):
             dynamics.stretched(W[0], W[1], 2, generator=g()))
 
 
-@case('rainbow.ensembles', 'perceptron convolutional MeanField accuracy')
+@case('rainbow.ensembles', 'perceptron convolutional MeanField')
 def _(t, g):
-    x, y = t(images(20, 4)), t(labels(20))
+    x = t(images(20, 4))
     nets = [ensembles.perceptron(16, 5, 2, 3, True, 'mean field', g()),
             ensembles.convolutional(1, (4, 5), classes=3, generator=g())]
-    return [grown(t(n), x) for n in nets], ensembles.accuracy(t(nets[0]), x, y)
+    return [grown(t(n), x) for n in nets]
+
+
+@case('training', 'accuracy wrong error')
+def _(t, g):
+    x, y, net = t(images(20, 4)), t(labels(20)), t(ensembles.perceptron(16, 5, 2, 3, True, 'mean field', g()))
+    return training.accuracy(net, x, y), training.error(net, (x, y)), float(training.wrong(net, (x, y)).sum())
 
 
 # --- the tests ---
@@ -856,3 +862,21 @@ def test_most_of_the_library_is_asked():
         o = importlib.import_module('deepstruct.' + '.'.join(parts[:at]))
         for p in parts[at:]: o = getattr(o, p)
     assert len(found) >= 60
+
+
+@pytest.mark.parametrize('preset, word', [('smoke', 'cpu'), ('laptop', 'cpu'), ('long', 'auto'), ('paper', 'auto')])
+def test_a_preset_names_its_accelerator(preset, word, monkeypatch, tmp_path):
+    from types import SimpleNamespace
+
+    from deepstruct import places, training
+    from deepstruct.book.runner import _environment
+    run = SimpleNamespace(preset=preset, root=tmp_path, out=tmp_path, folder=tmp_path, package=tmp_path, force=False)
+    asked = []
+    monkeypatch.setattr('lightning_fabric.Fabric', lambda accelerator, **_: asked.append(accelerator) or SimpleNamespace(
+        launch=lambda: None))
+    monkeypatch.delenv('DEEPSTRUCT_ACCELERATOR', raising=False)
+    training.fabric()
+    with _environment(run, 1): training.fabric(); training.fabric('cpu')
+    monkeypatch.setenv('DEEPSTRUCT_ACCELERATOR', 'mps') # what the user says comes first
+    with _environment(run, 1): training.fabric()
+    assert asked == ['cpu', word, 'cpu', 'mps'] and set(places.ACCELERATORS) == {'smoke', 'laptop', 'long', 'paper'}

@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from . import ledger as L
 from .keys import page_keys
-from ..places import find_root
+from ..places import ACCELERATORS, find_root
 
 # %% ../../nbs/book/03_runner.ipynb #fb404c41
 @dataclass(frozen=True)
@@ -164,13 +164,14 @@ def _manager(package, at): # the class of a kernel's manager, which leaves itsel
     return Manager
 
 @contextmanager
-def _environment(r, jobs): # that all kernels of a run inherit; what the user has set of threads stays
+def _environment(r, jobs): # that all kernels of a run inherit; threads and accelerator stay as the user has set them
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     threads = {f'{k}_NUM_THREADS': str(max(1, cores // jobs)) for k in ('OMP', 'MKL', 'OPENBLAS', 'NUMBA')}
+    mild = threads | dict(DEEPSTRUCT_ACCELERATOR=ACCELERATORS[r.preset])
     ours = dict(DEEPSTRUCT_ROOT=str(r.root), DEEPSTRUCT_OUT=str(r.out), IPYTHONDIR=f'{r.folder}/ipython',
                 PYTHONPATH=os.pathsep.join([str(r.package.parent), *filter(None, [os.environ.get('PYTHONPATH')])]),
                 JUPYTER_RUNTIME_DIR=str(r.folder))
-    with patch.dict(os.environ, threads | os.environ | ours | ({'DEEPSTRUCT_FORCE': '1'} if r.force else {})):
+    with patch.dict(os.environ, mild | os.environ | ours | ({'DEEPSTRUCT_FORCE': '1'} if r.force else {})):
         for k in ('PYTHONOPTIMIZE', 'PYTHONSTARTUP'): os.environ.pop(k, None)
         yield
 

@@ -273,6 +273,7 @@ def denoising_loss(draw:Callable, # generator -> x (B, C, n, n), or (x, low)
                                                      'least sigma, so that no weight is infinite')
     def loss(net, g):
         x, low = z if isinstance(z := draw(g), tuple) else (z, None)
+        x, low = as_weights(net, x), None if low is None else as_weights(net, low)
         sigma = (least + largest * torch.rand(len(x), 1, 1, 1, generator=g)**2).to(x)
         y = x + sigma * torch.randn(x.shape, generator=g).to(x)
         return ((((net(y) if low is None else net(y, low)) - x).square()) / sigma**power).mean()
