@@ -872,8 +872,8 @@ def test_a_preset_names_its_accelerator(preset, word, monkeypatch, tmp_path):
     from deepstruct.book.runner import _environment
     run = SimpleNamespace(preset=preset, root=tmp_path, out=tmp_path, folder=tmp_path, package=tmp_path, force=False)
     asked = []
-    monkeypatch.setattr('lightning_fabric.Fabric', lambda accelerator, **_: asked.append(accelerator) or SimpleNamespace(
-        launch=lambda: None))
+    made = SimpleNamespace(launch=lambda: None)
+    monkeypatch.setattr('lightning_fabric.Fabric', lambda accelerator, **_: asked.append(accelerator) or made)
     monkeypatch.delenv('DEEPSTRUCT_ACCELERATOR', raising=False)
     training.fabric()
     with _environment(run, 1): training.fabric(); training.fabric('cpu')
