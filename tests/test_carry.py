@@ -98,6 +98,10 @@ def test_a_page_that_fails_is_named(home, monkeypatch):
 
 def test_asks_for_commits_and_a_revision(home):
     with pytest.raises(ValueError, match="'no-such' is no revision"): C.carry('no-such')
+    for name in ('another', 'toy,other', '', 'paper_'):
+        with pytest.raises(ValueError, match=f"no page is called '{name}'; expected some of toy"):
+            C.carry('HEAD', [name])
+    for name in ('toy', 'paper_toy', T.PAGE): C.carry('HEAD', [name], say=lambda *w, **_: None)
     (home / T.FILE).write_text((home / T.FILE).read_text() + '\n')
     with pytest.raises(ValueError, match='1 tracked file.*commit'): C.carry('HEAD')
 

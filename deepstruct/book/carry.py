@@ -158,7 +158,11 @@ def carry(rev:str, # a revision of this checkout
     except ValueError: raise ValueError(f'{rev!r} is no revision of this checkout') from None
     with tree_of(rev, root) as tree, tempfile.TemporaryDirectory(prefix='deepstruct-carry-') as tmp:
         found, lost = concerned(root, tree)
-        asked = lambda nb: not targets or Path(nb).stem.removeprefix('paper_') in targets
+        short = lambda name: Path(name).stem.removeprefix('paper_')
+        pages = sorted(map(short, root.glob('nbs/*/paper_*.ipynb')))
+        if unknown := [t for t in targets if short(t) not in pages]:
+            raise ValueError(f'no page is called {unknown[0]!r}; expected some of {", ".join(pages)}')
+        asked = lambda nb: not targets or short(nb) in map(short, targets)
         found = {nb: rows for nb, rows in found.items() if asked(nb)}
         if lost: say(f'{len(lost)} recorded row(s) were stale at {rev} already and stay so: {", ".join(lost[:4])}, ...')
         bad = len(lost)
