@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deepstruct.book import ledger as L
+from deepstruct.data import fashion_mnist
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(p for p in (ROOT / 'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
@@ -93,6 +94,8 @@ def test_readme():
     assert len(papers) == 9 and not [w for w in words if w not in top]
     assert all(f'arXiv:{p.arxiv}' in README for p in papers), 'BibTeX of each paper'
     assert README.count('\n@') == 10, 'and ours'
+    kept = sum(len(fashion_mnist(split)[0]) for split in ('train', 'test'))
+    assert f' {kept:,} images of Fashion-MNIST come with the repository' in README
 
 
 @pytest.mark.parametrize('name', ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'data/README.md', *GENERATED[1:]])
