@@ -159,8 +159,10 @@ def _storable(o, at): # ValueError at the first call, not at the second
         raise ValueError(f'{at} is a {type(o).__module__}.{type(o).__qualname__}; a stage returns tensors, numbers, '
                          'strings and lists, tuples and dicts of them')
 
-def _at_home(value): # what a stage returns is on the CPU, where it is read again
-    return torch.utils._pytree.tree_map_only(torch.Tensor, lambda v: v if v.device.type == 'cpu' else v.cpu(), value)
+def _at_home(o): # what can be stored, on the CPU, where it is read again
+    if isinstance(o, dict): return type(o)((k, _at_home(v)) for k, v in o.items())
+    if isinstance(o, (list, tuple)): return type(o)(map(_at_home, o))
+    return o.cpu() if isinstance(o, torch.Tensor) and o.device.type != 'cpu' else o
 
 def _checksum(facts, payload): return hashlib.sha256(json.dumps(facts).encode() + payload).hexdigest()
 
@@ -245,9 +247,9 @@ def cached(fn): # a stage: what it is given and reads has a `book.keys.digest`; 
             return found[1]
         for m in memories: m.cache_clear()
         begun, before = time.perf_counter(), _SAVED[0]
-        with _stage(key) as record: value = _at_home(fn(*args, **kwargs))
+        with _stage(key) as record: value = fn(*args, **kwargs)
         _storable(value, f'what {fn.__qualname__} returns')
-        _keep(path, value, record, time.perf_counter() - begun + max(0., _SAVED[0] - before))
+        _keep(path, value := _at_home(value), record, time.perf_counter() - begun + max(0., _SAVED[0] - before))
         mine.add(path)
         return value
     setattr(stage, '__stage__', fn)

@@ -880,3 +880,11 @@ def test_a_preset_names_its_accelerator(preset, word, monkeypatch, tmp_path):
     monkeypatch.setenv('DEEPSTRUCT_ACCELERATOR', 'mps') # what the user says comes first
     with _environment(run, 1): training.fabric()
     assert asked == ['cpu', word, 'cpu', 'mps'] and set(places.ACCELERATORS) == {'smoke', 'laptop', 'long', 'paper'}
+
+
+def test_what_a_stage_returns_is_on_the_cpu():
+    x = torch.arange(3.)
+    with elsewhere():
+        got = core._at_home({'a': [away(x), 1], 'b': (x, {'c': away(x + 1)})})
+        assert [type(v) for v in (got['a'][0], got['b'][1]['c'])] == [torch.Tensor] * 2 and got['b'][0] is x
+    assert torch.equal(got['a'][0], x) and torch.equal(got['b'][1]['c'], x + 1)

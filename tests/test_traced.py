@@ -54,7 +54,7 @@ class Trace:
 
 # what `cached` itself does before, in and after a stage
 MACHINERY = {('deepstruct.core', k) for k in ('_stage', '_kept', '_keep', '_storable', '_files', '_is_code', '_state',
-                                              '_sha256', '_symbol', '_place', '_stamp', '_checksum')} | {
+                                              '_sha256', '_symbol', '_place', '_stamp', '_checksum', '_at_home')} | {
     ('deepstruct.places', k) for k in ('data_dir', '_is_root')}
 
 
