@@ -14,14 +14,14 @@ import torch
 from torch import nn
 
 from ..core import check_fields, normal_like, progress, read_saved, save_tensors, seeded, whole
-from .energies import Bands, Family, Spline, neighbours, quantile_nodes, shells
+from .energies import Bands, Family, Pinned, Spline, neighbours, quantile_nodes, shells
 from .hessians import enough, held_out_losses, width_sizes
 from .langevin import (Conditional, SamplingError, Whitening, first_step, mean_stencil,
                                                run_chain)
 from .score_matching import (NormalEquations, ScalarDensity, fit_scalar, influence,
                                                      normal_equations)
 from .your_fields import as_fields, in_range, settle
-from ..wavelets import HalfOctave, Octave
+from ..wavelets import HalfOctave, Octave, check_wavelet
 
 # %% ../../nbs/log_concavity/03_model.ipynb #4cf06d82
 def level_family(x, # (B, 1, n, n) fields x_{j-1}
@@ -30,7 +30,8 @@ def level_family(x, # (B, 1, n, n) fields x_{j-1}
                  bond_below:int=8, # grids smaller than this get a potential on bonds
                  even:bool=True, # E(-x) = E(x)
                  isotropic:bool=True, # shells, or all shifts
-                 step=None # a HalfOctave: its packets get couplings of their own
+                 step=None, # a HalfOctave: its packets get couplings of their own
+                 raised:str|None=None # the wavelet that puts x back on the next finer grid, for a potential there
                 ) -> Family:
     "The family of level energies for these data."
     n = x.shape[-1]
@@ -43,21 +44,27 @@ def level_family(x, # (B, 1, n, n) fields x_{j-1}
     pairs = shells(n, min(width, n // 2), isotropic)
     stencils = [dict.fromkeys(s, 1.) for s in (pairs[1:] if bond else pairs)] if n > 2 else []
     if isinstance(step, HalfOctave): stencils += neighbours(step, n, isotropic, stencils)
-    return Family(n, site, bond, stencils)
+    f = Family(n, site, bond, stencils, wavelet=raised)
+    return f if raised is None else Family(n, site, bond, stencils, Pinned(quantile_nodes(f.up(x), k, even), even),
+                                           raised)
 
 # %% ../../nbs/log_concavity/03_model.ipynb #4a1f0ba5
+def _of(eq, i): # the equations of some parameters
+    return NormalEquations(eq.H[:, i][:, :, i], eq.g[:, i], eq.counts)
+
 def drop_idle(family, eq, # with couplings of packets last; its NormalEquations, of several folds
               ridge:float=1e-7 # of the normal equations
              ) -> tuple: # family, NormalEquations
     """Without the couplings of packets, unless the held-out loss falls by them, by more than its standard error over
     the folds."""
     plain = [s for s in family.stencils if isinstance(s, dict)]
-    k, folds = len(family) - len(family.stencils) + len(plain), range(len(eq.counts))
-    small = NormalEquations(eq.H[:, :k, :k], eq.g[:, :k], eq.counts)
+    end, folds = sum(family.sizes), range(len(eq.counts))
+    k = end - len(family.stencils) + len(plain)
+    small = _of(eq, torch.tensor([*range(k), *range(end, len(family))]))
     loss = lambda e: torch.tensor([e.loss(e.solve([i for i in folds if i != j], ridge), [j]) for j in folds])
     d = loss(small) - loss(eq)
-    return (family, eq) if d.mean() > d.std() / len(d)**.5 else (Family(family.n, family.site, family.bond, plain),
-                                                                 small)
+    return (family, eq) if d.mean() > d.std() / len(d)**.5 else (
+        Family(family.n, family.site, family.bond, plain, family.raised, family.wavelet), small)
 
 # %% ../../nbs/log_concavity/03_model.ipynb #fa11c002
 NODES = (1, 2, 3, 5, 8) # of the potentials tried before the finest; 1: quadratic
@@ -70,45 +77,56 @@ def coarser(nodes, # (K,) of a Spline
     at = np.linspace(0, len(u) - 1, k).round().astype(int)
     return torch.tensor(np.stack([np.interp(u, u[at], e) for e in np.eye(k)]) if k > 1 else np.ones((1, len(u))))
 
-def reduced(eq, family, k:int|None, pairs:int):
-    """Normal equations with k nodes of each potential (None: all) and the first stencils; the map (small, K) of
-    parameters."""
-    blocks = [torch.eye(len(s), dtype=torch.float64) if k is None or k >= len(s) else coarser(s.nodes, k)
-              for s in (family.site, family.bond) if s]
+def reduced(eq, # NormalEquations: potentials, then stencils
+            family, k:int|None, pairs:int, raised:bool=True):
+    """Normal equations with k nodes of each potential (None: all), the raised one or none, and the first stencils; the
+    map (small, K) of parameters."""
+    few = lambda s: (torch.eye(len(s.nodes), dtype=torch.float64) if k is None or k >= len(s.nodes)
+                     else coarser(s.nodes, k))
+    blocks = [few(s) for s in (family.site, family.bond) if s]
+    if family.raised: blocks.append(few(family.raised)[1:, 1:] if raised else few(family.raised)[:0, 1:])
     A = torch.block_diag(*blocks, torch.eye(pairs, dtype=torch.float64))
     m = A.shape[1]
     return type(eq)(A @ eq.H[:, :m, :m] @ A.T, eq.g[:, :m] @ A.T, eq.counts), A
-
-def _pairs_last(family, eq): # couplings of packets before them: every width has these
-    order = sorted(range(len(family.stencils)), key=lambda i: isinstance(family.stencils[i], dict))
-    if order == sorted(order): return family, eq
-    plain = len(family) - len(order)
-    i = torch.tensor([*range(plain), *(plain + k for k in order)])
-    return (Family(family.n, family.site, family.bond, [family.stencils[k] for k in order]),
-            NormalEquations(eq.H[:, i][:, :, i], eq.g[:, i], eq.counts))
 
 def choose_family(family, eq, # of the largest width, its pairs in order of width; NormalEquations, several folds
                   widest:int # largest shift of the pairs
                  ) -> tuple: # Family, NormalEquations, A (small, K), a dict
     """The smallest family that no larger one beats by two standard errors over held-out folds: first of the
-    widths, then of the potentials. In the dict: `width`, `nodes`, and `tried`, a row for each: its parameters, its
-    held-out loss beyond that of the chosen one, and the error of that difference."""
-    family, eq = _pairs_last(family, eq)
-    plain, sizes = len(family) - len(family.stencils), width_sizes(family, widest)
+    widths, then of the potentials, then with or without the raised one. In the dict: `width`, `nodes`, `raised`, and
+    `tried`, a row for each: its parameters, its held-out loss beyond that of the chosen one, and the error of that."""
+    at = _pairs_last(family)
+    eq, sizes = (eq if at == sorted(at) else _of(eq, torch.tensor(at))), width_sizes(family, widest)
     wide = held_out_losses(eq, sizes)
     width = enough(wide)
-    pairs = sizes[width] - plain
-    nodes = [k for k in NODES if k < len(family.site)] + [None]
-    small = [reduced(eq, family, k, pairs) for k in nodes]
+    pairs, m = sizes[width] - len(family) + len(family.stencils), sizes[width]
+    rows = [(width, k, bool(family.raised)) for k in [*(k for k in NODES if k < len(family.site)), None]]
+    small = [reduced(eq, family, k, pairs) for _, k, _ in rows]
     losses = torch.cat([held_out_losses(q, [len(A)]) for q, A in small], 1)
     best = enough(losses)
-    q, A = small[best]
-    row = lambda w, k, size, d: {'width': w, 'nodes': k or len(family.site), 'parameters': size,
-                                 'loss': float(d.mean()), 'error': float(d.std() / len(d)**.5)}
-    tried = [row(w, None, size, wide[:, w] - losses[:, best]) for w, size in enumerate(sizes) if w != width]
-    tried += [row(width, k, len(B), losses[:, i] - losses[:, best]) for i, (k, (_, B)) in enumerate(zip(nodes, small))]
-    return (Family(family.n, family.site, family.bond, family.stencils[:pairs]), q, A,
-            {'width': width, 'nodes': nodes[best] or len(family.site), 'tried': tried})
+    if family.raised: # the last column is that with it
+        rows.append((width, rows[best][1], False)); small.append(reduced(eq, family, rows[best][1], pairs, False))
+        losses = torch.cat([losses, held_out_losses(small[-1][0], [len(small[-1][1])])], 1)
+        if not enough(losses[:, [-1, best]]): best = len(rows) - 1
+    (q, A), (_, k, raised) = small[best], rows[best]
+    kept = sorted(range(m), key=lambda i: at[i]) # from the order of the equations to that of the parameters
+    if not raised: kept = [i for i in kept if at[i] < sum(family.sizes)]
+    lost = [wide[:, w] - losses[:, best] for w in range(len(sizes)) if w != width] + [*(losses - losses[:, [best]]).T]
+    rows = [(w, None, bool(family.raised)) for w in range(len(sizes)) if w != width] + rows
+    size = [n for w, n in enumerate(sizes) if w != width] + [len(B) for _, B in small]
+    tried = [{'width': w, 'nodes': j or len(family.site), 'raised': r, 'parameters': n, 'loss': float(d.mean()),
+              'error': float(d.std() / len(d)**.5)} for (w, j, r), n, d in zip(rows, size, lost)]
+    pairs_left = pairs - sum(not isinstance(s, dict) for s in family.stencils)
+    plain = [s for s in family.stencils if isinstance(s, dict)][:pairs_left]
+    f = Family(family.n, family.site, family.bond, plain + [s for s in family.stencils if not isinstance(s, dict)],
+               family.raised if raised else None, family.wavelet)
+    return f, q, A[:, kept], {'width': width, 'nodes': k or len(family.site), 'raised': raised, 'tried': tried}
+
+def _pairs_last(family): # parameters: potentials, the raised one, couplings of packets, then what the width decides
+    end, first = sum(family.sizes), sum(family.sizes[:2])
+    pairs = [first + i for i, s in enumerate(family.stencils) if isinstance(s, dict)]
+    bands = [i for i in range(first, end) if i not in pairs]
+    return [*range(first), *range(end, len(family)), *bands, *pairs]
 
 # %% ../../nbs/log_concavity/03_model.ipynb #3d3c978c
 def confine(family, x, wavelet, floor:float=.02) -> float: # the curvature added beyond the data
@@ -220,7 +238,7 @@ class Cascade(nn.Module):
             raise ValueError(f'level is {level!r}; expected a number from 0, the finest, to {len(self.levels) - 1}')
         return self.levels[level], self.covariances[level]
 
-    def couplings(self, level:int=0) -> dict: # nodes, curvature, pairs; the same of the bonds, and packets, or None
+    def couplings(self, level:int=0) -> dict: # nodes, curvature, pairs; bonds, packets and raised ones, or None
         """What was learned at a level: $v''$ at the nodes of the potential, and the weight $K(a)$ of $x_i x_{i+a}/2$
         for each shift a, in units of the fields. In `errors` the standard errors of curvatures and pairs, given the
         family; None of a model saved without them. ValueError for a level that the model has not."""
@@ -228,27 +246,33 @@ class Cascade(nn.Module):
         site, bond, _ = f.split()
         kernel = f.kernel()
         pairs, packets = kernel if isinstance(kernel, tuple) else (kernel, None)
-        out = {'side': f.n, 'nodes': f.site.nodes, 'curvature': site.clone(), 'bond nodes': f.bond and f.bond.nodes,
-               'bond curvature': bond.clone() if f.bond else None, 'pairs': pairs, 'packets': packets, 'errors': None}
-        if cov is None: return out
-        sd, at = cov.diagonal().sqrt(), len(site) + len(bond)
+        ends = [len(site), len(site) + len(bond), sum(f.sizes)]
+        whole = lambda t: torch.cat([t.new_zeros(1), t]) # of a Pinned potential
+        parts = lambda t: {'curvature': t[:ends[0]].clone(),
+                           'bond curvature': t[ends[0]:ends[1]].clone() if f.bond else None,
+                           'raised curvature': whole(t[ends[2]:]) if f.raised else None}
         of = lambda a: torch.tensor([s.get(a, 0.) if isinstance(s, dict) else 0. for s in f.stencils]).to(cov)
-        out['errors'] = {'curvature': sd[:len(site)], 'bond curvature': sd[len(site):at] if f.bond else None,
-                         'pairs': {a: float((of(a) @ cov[at:, at:] @ of(a)).sqrt()) for a in pairs}}
-        return out
+        error = lambda a: float((of(a) @ cov[ends[1]:ends[2], ends[1]:ends[2]] @ of(a)).sqrt())
+        return {'side': f.n, 'nodes': f.site.nodes, 'bond nodes': f.bond and f.bond.nodes,
+                'raised nodes': f.raised and f.raised.nodes, **parts(f.theta), 'pairs': pairs, 'packets': packets,
+                'errors': None if cov is None else {**parts(cov.diagonal().sqrt()), 'pairs': {a: error(a) for a in
+                                                                                            pairs}}}
 
-    def potential(self, t, # (T,) values of one site, in units of the fields
+    def potential(self, t, # (T,) values, in units of the fields
                   level:int=0,
                   order:int=0 # derivative: 0, 1 or 2
                  ) -> tuple: # (T,) each, float64: v(t) - v(0), or the derivative, and its standard error, or None
-        """The scalar potential of a level. The error is of one value t; those of others are correlated. ValueError for
-        a level that the model has not."""
+        """The energy a site, without that of the pairs, of a field of side n that is t everywhere. The error is of one
+        value t, given the family; those of others are correlated. ValueError for a level that the model has not."""
         f, cov = self._level(level)
         t = torch.as_tensor(t, dtype=torch.float64)
-        F = f.site.evaluate(t, order)
-        if not order: F = F - f.site.evaluate(torch.zeros_like(t), 0)
-        C = None if cov is None else cov[:len(f.site), :len(f.site)]
-        return F @ f.split()[0], None if C is None else (F @ C * F).sum(-1).clamp_min(0).sqrt()
+        def features(t):
+            out = [f.site.evaluate(t, order)] + ([2 * f.bond.evaluate(t, order)] if f.bond else [])
+            out.append(t.new_zeros(*t.shape, len(f.stencils)))
+            if f.raised: out.append(4 * f.raised.evaluate(t / 2, order) / 2**order) # G^T t is t / 2
+            return torch.cat(out, -1)
+        F = features(t) if order else features(t) - features(torch.zeros_like(t))
+        return F @ f.theta, None if cov is None else (F @ cov * F).sum(-1).clamp_min(0).sqrt()
 
 # %% ../../nbs/log_concavity/03_model.ipynb #c0de0302
 class Sampled(Cascade):
@@ -319,7 +343,8 @@ class Kept(Cascade):
         "All that `from_state` needs."
         self._fitted()
         levels = [{'n': f.n, 'theta': f.theta, 'site': f.site.nodes, 'bond': f.bond.nodes if f.bond else None,
-                   'stencils': [_rows(s) for s in f.stencils], 'mean': _rows(m), 'covariance': c}
+                   'stencils': [_rows(s) for s in f.stencils], 'mean': _rows(m), 'covariance': c,
+                   'raised': f.raised.nodes if f.raised else None}
                   for f, m, c in zip(self.levels, self.stencils, self.covariances)]
         return {'options': self.options, 'asked': self.asked, 'levels': levels, 'density': self.density.theta,
                 'radius': self.density.radius, 'log': self.history}
@@ -331,7 +356,8 @@ class Kept(Cascade):
         self.asked = state.get('asked', self.asked)
         for lv in state['levels']:
             f = Family(lv['n'], Spline(lv['site'], even), None if lv['bond'] is None else Spline(lv['bond'], even),
-                       [_stencil(s, self.wavelet.name) for s in lv['stencils']])
+                       [_stencil(s, self.wavelet.name) for s in lv['stencils']],
+                       None if lv.get('raised') is None else Pinned(lv['raised'], even), self.wavelet.name)
             f.theta.copy_(lv['theta'])
             self.levels.append(f); self.stencils.append(_stencil(lv['mean'], self.wavelet.name))
             self.covariances.append(lv.get('covariance'))
@@ -373,15 +399,17 @@ def learn_level(x, # (B, 1, n, n) fields x_{j-1}
                 polished, # of x: those that the polish is made on
                 o:dict, # options of LogConcaveModel
                 generator, potential=None, # as in `fit`
-                choose:bool=False # the family by held-out folds, up to what the options allow
+                choose:bool=False, # the family by held-out folds, up to what the options allow
+                raised:bool=False # with a potential on the next finer grid
                ) -> tuple: # the Family, its mean stencil, the covariance of its theta, a dict of what there is to say
     "The conditional energy of one step of the cascade."
     packets, basis = isinstance(step, HalfOctave), None
-    f = level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'], step)
+    f = level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'], step,
+                     step.name if raised else None)
     if potential: f = potential(f, x)
     eq = normal_equations(f, x, step, folds=10 if packets or choose else 4, label=f'side {f.n}: score matching')
     if packets: f, eq = drop_idle(f, eq, o['ridge'])
-    about = {'width': min(o['width'], f.n // 2), 'nodes': len(f.site), 'tried': []}
+    about = {'width': min(o['width'], f.n // 2), 'nodes': len(f.site), 'raised': bool(f.raised), 'tried': []}
     if choose: f, eq, basis, about = choose_family(f, eq, min(o['width'], f.n // 2))
     theta = eq.solve(ridge=o['ridge'])
     f.theta.copy_(theta if basis is None else theta @ basis)
@@ -408,6 +436,9 @@ class LogConcaveModel(Sampled, Kept):
                  # largest shift of the pairs, nodes of the scalar potential. Neither: chosen at each level by held-out
                  # folds, up to 3 and 16. Either: the family is fixed, the other is 3 or 16
                  width:int|None=None, nodes:int|None=None,
+                 # below the finest grid a potential of the field put back on the next finer one; None: if the family
+                 # is chosen, and held-out folds ask for it. Haar's would be that of the sites
+                 raised:bool|None=None,
                  bond_below:int=8, # grids smaller than this get a bond potential
                  even:bool|None=None, # fields with p(-x) = p(x); None: if the fields of the fit are such
                  isotropic:bool|None=None, # fields with the symmetries of the square; None likewise
@@ -419,11 +450,11 @@ class LogConcaveModel(Sampled, Kept):
         self.options = dict(wavelet=wavelet, width=3 if width is None else width,
                             nodes=16 if nodes is None else nodes, bond_below=bond_below,
                             even=even, isotropic=isotropic, polish_steps=polish_steps, polish_fields=polish_fields,
-                            ridge=ridge, half=half)
+                            ridge=ridge, half=half, raised=raised)
         for name, least in dict(width=0, nodes=2, bond_below=0, polish_steps=0, polish_fields=1).items():
             self.options[name] = whole(self.options[name], name, least)
         if not isinstance(half, bool): raise ValueError(f'half is {half!r}; expected True or False')
-        for name in ('even', 'isotropic'):
+        for name in ('even', 'isotropic', 'raised'):
             if not isinstance(self.options[name], (bool, type(None))):
                 raise ValueError(f'{name} is {self.options[name]!r}; expected True, False or None')
         if not 0 <= ridge < 1: raise ValueError(f'ridge is {ridge!r}; expected a number from 0 to 1')
@@ -440,6 +471,7 @@ class LogConcaveModel(Sampled, Kept):
         ones, or fewer than twenty."""
         generator, o, asked = seeded(seed), self.options, self.asked
         choose = asked['width'] is asked['nodes'] is potential is None
+        raised = (choose if o['raised'] is None else o['raised']) and check_wavelet(self.wavelet.name).dec_len > 2
         fields = self._source(x, finest if finest is None else whole(finest, 'finest'))
         x = next(fields)
         o['even'], o['isotropic'], _, said = settle(x, asked['even'], asked['isotropic'], o['nodes'],
@@ -450,7 +482,8 @@ class LogConcaveModel(Sampled, Kept):
         for step in steps:
             most = o['polish_fields']
             if finest is not None: most = min(20_000, most * (first.shape[-1] // x.shape[-1])**2)
-            try: learned.append(learn_level(x, step, x[:most], o, generator, potential, choose))
+            try: learned.append(learn_level(x, step, x[:most], o, generator, potential, choose,
+                                        raised and x.shape[-1] < first.shape[-1]))
             except ValueError as e: raise ValueError('; '.join([str(e), *said])) from e
             if finest is not None: learned[-1][3]['fields'] = len(x)
             x = next(fields)
