@@ -51,7 +51,7 @@ def test_the_simplest_right_family_is_chosen(fields, step, width, nodes):
     _, _, A, got = choose_family(f, normal_equations(f, fields, step, folds=10), 3)
     assert got['width'] == width and (got['nodes'] == nodes if nodes else 2 <= got['nodes'] < 16)
     best = min(got['tried'], key=lambda r: r['loss'])
-    assert len(A) <= best['parameters'] and best['loss'] > -2.001 * best['error'] # none is better beyond its error
+    assert len(A) <= best['parameters'] and best['loss'] >= -2.001 * best['error'] # none is better beyond its error
 
 
 @pytest.mark.parametrize('step, raised', [(Octave('haar'), None), (Octave('db2'), 'db2'), (Octave('db2'), None),
@@ -87,7 +87,7 @@ def test_fewer_negative_eigenvalues_where_the_default_overfitted():
 
 # -- errors --
 
-@pytest.mark.parametrize('wavelet, half, polish_steps', [('haar', False, 0), ('db2', True, 0), ('db4', False, 3)])
+@pytest.mark.parametrize('wavelet, half, polish_steps', [('haar', False, 0), ('db2', False, 0), ('db4', False, 3)])
 def test_errors_are_the_spread_over_data_sets(wavelet, half, polish_steps, monkeypatch):
     sets, n = 16, 200
     x = Phi4(.55, 8).simulate(sets * n, generator('sets'), chains=200).fields
