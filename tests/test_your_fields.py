@@ -9,7 +9,7 @@ from deepstruct.fields import Phi4, gaussian_field
 from deepstruct.log_concavity import diagnose as G, your_fields as Y
 from deepstruct.log_concavity.energies import Spline, phi4_family
 from deepstruct.log_concavity.hessians import curvature, detail_band, eigenvalues
-from deepstruct.log_concavity.model import LogConcaveModel, level_family
+from deepstruct.log_concavity.model import LogConcaveModel, coarser, level_family, reduced
 from deepstruct.log_concavity.score_matching import normal_equations
 from deepstruct.wavelets import HalfOctave, Octave
 torch.set_num_threads(1)
@@ -150,16 +150,16 @@ def test_lanczos_stops_where_the_space_ends():
 
 def test_coarser_potentials_are_potentials_of_their_nodes():
     s = Spline(torch.linspace(.1, 3, 12, dtype=D))
-    A, t = G.coarser(s.nodes, 4), torch.linspace(-4, 4, 200, dtype=D)
+    A, t = coarser(s.nodes, 4), torch.linspace(-4, 4, 200, dtype=D)
     few = Spline(s.nodes[np.linspace(0, 11, 4).round().astype(int)])
     for order in (1, 2): assert torch.allclose(s.evaluate(t, order) @ A.T, few.evaluate(t, order), atol=1e-10)
-    assert torch.allclose(s.evaluate(t, 2) @ G.coarser(s.nodes, 1).T, torch.ones(200, 1, dtype=D))
+    assert torch.allclose(s.evaluate(t, 2) @ coarser(s.nodes, 1).T, torch.ones(200, 1, dtype=D))
 
 
 def test_reduced_equations_are_those_of_the_smaller_family(phi):
     f = level_family(phi, 2, 8)
     eq = normal_equations(f, phi, Octave('haar'), folds=4)
-    small, A = G.reduced(eq, f, 3, 1)
+    small, A = reduced(eq, f, 3, 1)
     g = f.gradients(phi[:5].double())[:, :A.shape[1]]
     assert (A.shape == (4, len(f.site) + 1)
             and torch.allclose(A @ eq.H[0][:A.shape[1], :A.shape[1]] @ A.T, small.H[0]) and g.shape[1] == A.shape[1])

@@ -30,6 +30,7 @@ def mean_stencil(family, # energies of side n
     for a in AXES if family.bond else ():
         c = float(family.bond.evaluate((x + shift(x, a)) / 2, 2, bond).mean()) / 4
         add((0, 0), 2 * c); add(a, c); add((-a[0], -a[1]), c)
+    for a, c in family.raised_stencil(x).items() if family.raised else (): add(a, c)
     return out if bands is None else (out, bands)
 
 def _blocks(stencil, wavelet, n): # (m, m, C, C) complex: the details' block at each frequency
@@ -244,6 +245,10 @@ def local_diagonal(family, wavelet, x, # (B, 1, n, n) fields to average over
         mean = lambda t, a=a: (t + shift(t, a)) / 2
         out = (out + _given(mean(u), family.bond.evaluate(mean(x), 2, bond), mean(u0), family.bond.even).flatten(1)
                @ (mean(B)**2).flatten(1).T)
+    if family.raised:
+        c = family.raised.evaluate(family.up(x), 2, family.lifted())
+        out = out + (_given(family.up(u), c, family.up(u0), family.raised.even).flatten(1)
+                     @ (family.up(B)**2).flatten(1).T)
     return out.reshape(-1, *shape).to(low.device)
 
 # %% ../../nbs/log_concavity/02_langevin.ipynb #60716a17
