@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['UNMATCHED', 'ESTIMATORS', 'shannon_matrix', 'Shannon', 'laplacian_power', 'between_channels', 'channel_blocks',
            'octave_conditions', 'likelihood_condition', 'radius', 'largest_by_distance', 'stencil_width',
-           'renormalised', 'renormalised_potential', 'apart', 'cascade_of', 'scales_apart', 'unmatched', 'phi4_truth',
-           'windowed_phi4', 'estimate_phi4', 'over_sets', 'leapfrogs_at', 'direct_slowing', 'conditional_slowing',
-           'thermodynamic_integration']
+           'renormalised', 'renormalised_potential', 'apart_of_parabola', 'cascade_of', 'scales_apart', 'unmatched',
+           'phi4_truth', 'windowed_phi4', 'estimate_phi4', 'over_sets', 'leapfrogs_at', 'direct_slowing',
+           'conditional_slowing', 'thermodynamic_integration']
 
 # %% ../../nbs/log_concavity/09_renormalisation.ipynb #ac32a104
-import functools, math, time
+import functools, time
 from dataclasses import dataclass
 
 import numpy as np
@@ -174,11 +174,14 @@ def renormalised_potential(family, step, # of phi_{j-1}, fitted; an Octave
     curve = float(pairs @ traces) / np.prod(step.detail_shape(family.n))
     return family.site.evaluate(t, 0, site) - family.site.evaluate(o, 0, site) + curve * t**2 / 2
 
-def apart(curves # of potentials on one grid, (levels, points)
-         ) -> float:
-    "Root mean square of the distances from their mean, over the range of the mean."
-    v = torch.stack(tuple(curves))
-    return float((v - v.mean(0)).square().mean().sqrt() / (v.mean(0).max() - v.mean(0).min()))
+def apart_of_parabola(t, # (points,)
+                      curves # (levels, points) of potentials
+                     ) -> float:
+    """Root mean square distance of the curves from their mean, over that of the mean, after the best $a + bt^2$ is
+    taken from each."""
+    A = torch.stack([torch.ones_like(t), t**2], 1)
+    rest = curves - (A @ torch.linalg.lstsq(A, curves.T).solution).T
+    return float((rest - rest.mean(0)).square().mean().sqrt() / rest.mean(0).square().mean().sqrt())
 
 # %% ../../nbs/log_concavity/09_renormalisation.ipynb #5e95a7d9
 def cascade_of(step, **options) -> LogConcaveModel: # an Octave or Shannon; as for LogConcaveModel
@@ -198,8 +201,8 @@ def scales_apart(x, # (B, 1, n, n), n a power of two
 def unmatched(x, # (B, 1, n, n)
               beta:float # of the energy
              ) -> torch.Tensor: # (B, 5) float64
-    """Per field: energy and plaquette $\\varphi\\varphi'\\varphi''\\varphi'''$ a site, two-point functions of squares
-    $\\varphi_i^2\\varphi_{i+r}^2$ at 1 and 2, fourth power of means over blocks of 4: no feature of any level."""
+    """Per field, as `UNMATCHED` names them: energy and plaquette $\varphi\varphi'\varphi''\varphi'''$ a site, two-point
+    functions of squares $\varphi_i^2\varphi_{i+r}^2$, fourth power of means over blocks: no feature of any level."""
     x = check_fields(x, channels=1, divisible=4).double()
     a, b = x.roll(-1, -1), x.roll(-1, -2)
     q, mean = x * x, lambda y: y.mean((1, 2, 3))
