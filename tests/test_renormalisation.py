@@ -82,8 +82,8 @@ def test_condition_of_the_likelihood_is_that_of_its_scaled_features(step):
 
 @pytest.mark.parametrize('step', STEPS, ids=names)
 def test_what_is_left_of_the_covariance_given_the_low_pass(step):
-    """The mean of covariances is the covariance less that of the means: tr(ASAS)/2 - tr(ACAC)/2, from dense matrices."""
-    n, P, stencils = 4, 1 / (R.laplacian_power(4, 1.5) + .3), [{(0, 0): 1.}, LAPLACIAN]
+    """The mean of covariances is the covariance less that of the means: tr(ASAS)/2 - tr(ACAC)/2, dense."""
+    n, P, stencils = 8, 1 / (R.laplacian_power(8, 1.5) + .3), [{(0, 0): 1.}, LAPLACIAN]
     unit = torch.eye(n * n, dtype=D).view(-1, 1, n, n)
     S, *A = (torch.fft.ifft2(m * torch.fft.fft2(unit[:, 0])).real.flatten(1)
              for m in (P, torch.ones(n, n), R.laplacian_power(n, 2.)))
