@@ -179,6 +179,9 @@ def test_trajectories_last_as_long_at_every_side():
     (lambda: R.renormalised(torch.randn(3, 1, 12, 12), Octave('haar'), 3), '8'),
     (lambda: R.renormalised(torch.full((3, 1, 8, 8), torch.nan), Octave('haar'), 1), 'finite|NaN'),
     (lambda: R.unmatched(torch.randn(3, 1, 6, 6), .5), '4'),
+    *((lambda s=s: R.likelihood_condition(torch.ones(8, 8, dtype=D), [{(0, 0): 1.}, s]), 'not symmetric') for s in (
+        {(0, 1): 1.}, {(1, 1): 1., (1, -1): 1.}, {(0, 2): 1., (0, -2): 2.}, {(3, 0): 1.},
+        dict.fromkeys(shells(12, 1)[0], 1.))),
     (lambda: R.estimate_phi4('score', torch.randn(30, 1, 4, 4), .5, 8, 8), 'method'),
     (lambda: R.renormalised_potential(Family(4, Monomials(4), Monomials(2), []), Octave('haar'), torch.ones(2)),
      'bonds')])

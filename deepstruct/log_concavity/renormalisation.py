@@ -104,13 +104,17 @@ def octave_conditions(power, # (n, n) of a stationary Gaussian field, positive; 
 def _multiplier(stencil, n): # {shift: weight} -> (n, n)
     s = torch.zeros(n, n, dtype=torch.float64)
     for (a, b), w in stencil.items(): s[-a % n, -b % n] += w
-    return torch.fft.fft2(s).real
+    f = torch.fft.fft2(s)
+    if f.imag.abs().max() > 1e-9 * f.abs().max():
+        raise ValueError(f'a stencil with shifts {[*stencil][:4]} is not symmetric on side {n}; expected equal weights '
+                         'at opposite shifts')
+    return f.real
 
 def likelihood_condition(power, # (n, n) of a stationary Gaussian field
                          stencils, # of the features x^T A_k x / 2: symmetric {shift: weight}
                          step=None # an Octave: of the details given the low-pass; None: of the whole field
                         ) -> float:
-    "Condition number of the likelihood's Hessian, its diagonal scaled to 1."
+    "Condition number of the likelihood's Hessian, its diagonal scaled to 1. ValueError for stencils of no symmetry."
     A = [_multiplier(s, len(power)) for s in stencils]
     if step is None: F = torch.stack([torch.stack([(a * b * power**2).sum() / 2 for b in A]) for a in A])
     else:
@@ -201,8 +205,9 @@ def scales_apart(x, # (B, 1, n, n), n a power of two
 def unmatched(x, # (B, 1, n, n)
               beta:float # of the energy
              ) -> torch.Tensor: # (B, 5) float64
-    """Per field, as `UNMATCHED` names them: energy and plaquette $\varphi\varphi'\varphi''\varphi'''$ a site, two-point
-    functions of squares $\varphi_i^2\varphi_{i+r}^2$, fourth power of means over blocks: no feature of any level."""
+    """Per field, as `UNMATCHED` names them: energy and plaquette $\\varphi\\varphi'\\varphi''\\varphi'''$ a site, two-
+    point functions of squares $\\varphi_i^2\\varphi_{i+r}^2$, fourth power of means over blocks: no feature of any
+    level."""
     x = check_fields(x, channels=1, divisible=4).double()
     a, b = x.roll(-1, -1), x.roll(-1, -2)
     q, mean = x * x, lambda y: y.mean((1, 2, 3))
