@@ -170,7 +170,18 @@ def test_trajectories_last_as_long_at_every_side():
     assert a.steps == 4500 and b.steps == 9000 and a.tau > 0 and b.tau > 0
 
 
+SMALL, FIELDS = R.windowed_phi4(4, .5), torch.randn(8, 1, 8, 8, generator=generator('small'))
+
+
 @pytest.mark.parametrize('call, word', [
+    *((lambda m=m: R.between_channels(m, Octave('haar')), 'not even') for m in (
+        torch.arange(64, dtype=D).view(8, 8), torch.full((8, 8), torch.nan, dtype=D), torch.rand(8, 8, dtype=D),
+        torch.linspace(1, 2, 8, dtype=D).expand(8, 8), 1 + torch.eye(8, dtype=D).roll(1, 0))),
+    (lambda: R.conditional_slowing(SMALL, Octave('haar'), FIELDS, FIELDS, 20, 2), 'x has side 8'),
+    (lambda: R.conditional_slowing(SMALL, Octave('haar'), FIELDS[..., :4, :4], FIELDS, 20, 2), 'mean has side 8'),
+    (lambda: R.thermodynamic_integration(SMALL, Octave('haar'), FIELDS[..., :4, :4], FIELDS[..., :4, :4]), 'side 4'),
+    (lambda: R.thermodynamic_integration(SMALL, Octave('haar'), FIELDS[..., :2, :2], FIELDS), 'mean has side 8'),
+    (lambda: R.thermodynamic_integration(SMALL, Octave('haar'), FIELDS[..., :2, :2] / 0, FIELDS[..., :4, :4]), 'low'),
     (lambda: R.shannon_matrix(5), 'even'), (lambda: R.shannon_matrix(0), 'even'),
     (lambda: [*R.octave_conditions(torch.ones(6, 6, dtype=D), Octave('haar'))], 'power of two'),
     (lambda: [*R.octave_conditions(-torch.ones(8, 8, dtype=D), Octave('haar'))], 'positive'),

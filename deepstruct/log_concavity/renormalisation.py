@@ -72,9 +72,11 @@ def laplacian_power(n:int, eta:float # side, exponent
 def between_channels(multiplier, # (n, n), real and even
                      step # an Octave
                     ) -> torch.Tensor: # (4, 4, n/2, n/2): from, to, shift
-    "The couplings of LL, LH, HL, HH with each other at every distance."
-    m = len(multiplier) // 2
-    unit = torch.zeros(4, 4, m, m, dtype=torch.float64)
+    "The couplings of LL, LH, HL, HH with each other at every distance. ValueError for a multiplier that is not even."
+    m, flipped = len(multiplier) // 2, multiplier.flip(0, 1).roll((1, 1), (0, 1))
+    if not torch.allclose(multiplier, flipped): # NaN too
+        raise ValueError('the multiplier is not even, or not finite; expected that of a real symmetric operator')
+    unit = torch.zeros(4, 4, m, m, dtype=torch.float64, device=multiplier.device)
     unit[range(4), range(4), 0, 0] = 1
     x = torch.fft.ifft2(multiplier * torch.fft.fft2(step.synthesis(unit[:, :1], unit[:, 1:]))).real
     return torch.cat(step.analysis(x), 1)
@@ -115,7 +117,7 @@ def likelihood_condition(power, # (n, n) of a stationary Gaussian field
                          step=None # an Octave: of the details given the low-pass; None: of the whole field
                         ) -> float:
     "Condition number of the likelihood's Hessian, its diagonal scaled to 1. ValueError for stencils of no symmetry."
-    A = [_multiplier(s, len(power)) for s in stencils]
+    A = [_multiplier(s, len(power)).to(power.device) for s in stencils]
     if step is None: F = torch.stack([torch.stack([(a * b * power**2).sum() / 2 for b in A]) for a in A])
     else:
         S, blocks = channel_blocks(power, step), [channel_blocks(a, step) for a in A]
@@ -139,15 +141,15 @@ def largest_by_distance(A # (C, D, n, n) couplings at each shift
                        ) -> np.ndarray: # (n/2 + 1,)
     "The largest norm of the block of couplings at each distance."
     a = A.square().sum((0, 1)).sqrt()
-    return a.new_zeros(len(a) // 2 + 1).scatter_reduce(0, radius(len(a)).flatten(), a.flatten(), 'amax',
-                                                       include_self=False).numpy()
+    r = radius(len(a)).flatten().to(a.device)
+    return a.new_zeros(len(a) // 2 + 1).scatter_reduce(0, r, a.flatten(), 'amax', include_self=False).cpu().numpy()
 
 def stencil_width(A, # (C, D, n, n) couplings at each shift
                   share:float=.01 # of the operator's norm
                  ) -> int:
     "The least distance beyond which the couplings may be cut, in steps of the own grid."
     norm = lambda A: float(torch.linalg.matrix_norm(torch.fft.fft2(A).permute(2, 3, 0, 1), 2).max())
-    whole, r, low, high = norm(A), radius(A.shape[-1]), -1, A.shape[-1] // 2
+    whole, r, low, high = norm(A), radius(A.shape[-1]).to(A.device), -1, A.shape[-1] // 2
     while high - low > 1: # the error falls with the width
         w = (low + high) // 2
         low, high = (low, w) if norm(A * (r > w)) <= share * whole else (w, high)
@@ -286,7 +288,8 @@ def direct_slowing(beta:float, x, # (C, 1, L, L): where the chains start
 def conditional_slowing(family, wavelet, x, # an Octave; (C, 1, n, n): where the chains start, each with its x_1
                         mean, # (B, 1, n, n) fields of the mean Hessian
                         trajectories:int, leapfrogs:int, generator=None) -> Relaxation:
-    "Of the slowest feature under HMC on the whitened details given $x_1$, in gradients."
+    "Of the slowest feature under HMC on the whitened details given $x_1$, in gradients. ValueError for other sides."
+    _of_side(family.n, x=x, mean=mean)
     white = Whitening(mean_stencil(family, mean), wavelet, family.n, like=x)
     target = Conditional(family, wavelet, wavelet.low(x), white)
     _, report = run_chain(target, white.inverse(wavelet.detail(x)), trajectories + trajectories // 5, leapfrogs,
@@ -294,6 +297,11 @@ def conditional_slowing(family, wavelet, x, # an Octave; (C, 1, n, n): where the
                           observe=lambda y, E: family.features(target.field(y)).double())
     runs = [relaxation(report.series[..., k], given=True) for k in range(len(family))]
     return _in_gradients(max(runs, key=lambda r: r.tau), leapfrogs)
+
+def _of_side(n, **fields):
+    for name, x in fields.items():
+        if check_fields(x, name, channels=1).shape[-1] != n:
+            raise ValueError(f'{name} has side {x.shape[-1]}; expected {n}, as the family of energies has it')
 
 def _in_gradients(r, leapfrogs):
     return Relaxation(r.tau * leapfrogs, r.error * leapfrogs, r.rho, r.steps * leapfrogs, r.share)
@@ -306,7 +314,9 @@ def thermodynamic_integration(energy, # conditional energy of side n: a Family w
                               trajectories:int=400, leapfrogs:int=4, # at each node; the first fifth is dropped
                               generator=None
                              ) -> tuple: # F(x_j) - F(0) in nats, its standard error: (B,) float64 each
-    "Source: WCRG (2207.04941), free energies, as CSLC (2306.00181) quotes it. SamplingError when chains diverge."
+    """Source: WCRG (2207.04941), free energies, as CSLC (2306.00181) quotes it. ValueError for fields of other sides;
+    SamplingError when chains diverge."""
+    _of_side(energy.n, mean=mean); _of_side(energy.n // 2, low=low)
     white = Whitening(mean_stencil(energy, mean), wavelet, energy.n, like=low)
     s, w = np.polynomial.legendre.leggauss(nodes)
     F, var, y, drop = 0., 0., None, trajectories // 5
