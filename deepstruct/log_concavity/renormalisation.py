@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..core import check_fields, normal_like
+from ..core import check_fields, draw_on, normal_like
 from .direct import direct_hmc
 from .energies import LAPLACIAN, Family
 from .error_bounds import residuals, sandwich
@@ -202,7 +202,8 @@ def scales_apart(x, # (B, 1, n, n), n a power of two
     "Fields with the coarsest values and the laws of the details at each scale, but details of other fields."
     if x.shape[-1] == 1: return x
     low, detail = step.analysis(x)
-    return step.synthesis(scales_apart(low, step, generator), detail[torch.randperm(len(x), generator=generator)])
+    order = draw_on(x.device, torch.randperm, len(x), generator=generator)
+    return step.synthesis(scales_apart(low, step, generator), detail[order])
 
 def unmatched(x, # (B, 1, n, n)
               beta:float # of the energy
