@@ -9,7 +9,7 @@ from torch import nn
 
 from deepstruct import classifiers, core, fields, lensing, morlet, networks, statistics, training, turbulence, wavelets
 from deepstruct.log_concavity import diagnose, direct, energies, error_bounds, free_energy, heavy_tails, hessians
-from deepstruct.log_concavity import langevin, maximum_likelihood, model, score_matching, your_fields
+from deepstruct.log_concavity import langevin, maximum_likelihood, model, renormalisation, score_matching, your_fields
 from deepstruct.phase_collapse import classification, frames, scattering
 from deepstruct.phase_collapse import networks as collapse
 from deepstruct.rainbow import alignment, covariance, dynamics, ensembles, kernels
@@ -531,6 +531,26 @@ def _(t, g):
     a = maximum_likelihood.maximum_likelihood(t(f), t(x), None, 4, 8, generator=g())
     b = maximum_likelihood.maximum_likelihood(t(w), t(x), step, 4, 8, generator=g())
     return a.history, b.memory, *(v.cpu().numpy() for v in (a.theta, a.covariance, b.theta, b.covariance))
+
+
+@case('log_concavity.renormalisation', 'Shannon.analysis Shannon.synthesis octave_conditions likelihood_condition '
+      'between_channels stencil_width largest_by_distance')
+def _(t, g):
+    R, P = renormalisation, t(1 / (renormalisation.laplacian_power(8, 1.5) + .1))
+    K = R.between_channels(P, R.Shannon())
+    return (steps(R.Shannon(), t(images())), K, *R.octave_conditions(P, wavelets.Octave('db2')), R.stencil_width(K),
+            R.largest_by_distance(K), [R.likelihood_condition(P, [{(0, 0): 1.}, energies.LAPLACIAN], s)
+                                       for s in (None, R.Shannon())])
+
+
+@case('log_concavity.renormalisation', 'renormalised scales_apart unmatched conditional_slowing direct_slowing '
+      'thermodynamic_integration')
+def _(t, g):
+    R, step, x = renormalisation, wavelets.Octave('haar'), t(images(6, 4))
+    f, out = R.windowed_phi4(4, .5), [*R.renormalised(x, step, 2)[1]]
+    a = R.conditional_slowing(f, step, x, x, 20, 2, g())
+    return (*out, R.scales_apart(x, step, g()), R.unmatched(x, .5), a.tau, R.direct_slowing(.5, x, 40, 2, g()).tau,
+            R.thermodynamic_integration(f, step, step.low(x), x, 2, 10, 2, g()))
 
 
 # --- wavelet diffusion ---
