@@ -16,6 +16,7 @@ from ..core import check_fields, normal_like, progress, read_saved, save_tensors
 from .energies import Bands, Family, Spline, neighbours, quantile_nodes, shells
 from .langevin import (Conditional, SamplingError, Whitening, first_step, mean_stencil,
                                                run_chain)
+from .scattering_energies import ScatteringEnergy, learn_scattering
 from .score_matching import NormalEquations, ScalarDensity, fit_scalar, normal_equations
 from .your_fields import as_fields, in_range, settle
 from ..wavelets import HalfOctave, Octave
@@ -194,8 +195,9 @@ class Sampled(Cascade):
     def _finer(self, x, level, generator, trajectories, leapfrogs, batch): # x_j -> x_{j-1}
         f, wav, n = self.levels[level], self.steps[level], len(x)
         white, step, out = Whitening(self.stencils[level], wav, f.n, like=x), first_step(wav, f.n), []
+        local = isinstance(f, ScatteringEnergy)
         for part in x.split(batch * (self.levels[0].n // f.n)**2):
-            target = Conditional(f, wav, part, white)
+            target = Conditional(f, wav, part, f.white.at(wav.embed_low(part)) if local else white)
             y = gaussian_start(target, part.new_zeros(len(part), *wav.detail_shape(f.n)), generator)
             y, report = run_chain(target, y, trajectories, leapfrogs, generator, step)
             step = report.step
@@ -234,7 +236,8 @@ class Kept(Cascade):
         "All that `from_state` needs."
         self._fitted()
         levels = [{'n': f.n, 'theta': f.theta, 'site': f.site.nodes, 'bond': f.bond.nodes if f.bond else None,
-                   'stencils': [_rows(s) for s in f.stencils], 'mean': _rows(m)}
+                   'stencils': [_rows(s) for s in f.stencils], 'mean': _rows(m),
+                   'scattering': f.state() if isinstance(f, ScatteringEnergy) else None}
                   for f, m in zip(self.levels, self.stencils)]
         return {'options': self.options, 'levels': levels, 'density': self.density.theta, 'radius': self.density.radius,
                 'log': self.history}
@@ -243,12 +246,13 @@ class Kept(Cascade):
     def from_state(cls, state:dict):
         "The model that `to_state` described."
         self, even = cls(**state['options']), state['options']['even']
-        for lv in state['levels']:
+        self.steps = list(self.cascade(state['levels'][0]['n']))
+        for step, lv in zip(self.steps, state['levels']):
             f = Family(lv['n'], Spline(lv['site'], even), None if lv['bond'] is None else Spline(lv['bond'], even),
                        [_stencil(s, self.wavelet.name) for s in lv['stencils']])
+            if lv.get('scattering'): f = ScatteringEnergy.restored(f, step, lv['scattering'])
             f.theta.copy_(lv['theta'])
             self.levels.append(f); self.stencils.append(_stencil(lv['mean'], self.wavelet.name))
-        self.steps = list(self.cascade(self.levels[0].n))
         self.density, self.history = ScalarDensity(state['density'], state['radius'], even), state['log']
         return self
 
@@ -289,8 +293,13 @@ def learn_level(x, # (B, 1, n, n) fields x_{j-1}
                ) -> tuple: # the Family, its mean stencil, a dict of what there is to say
     "The conditional energy of one step of the cascade."
     packets = isinstance(step, HalfOctave)
-    f = level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'], step)
+    local = o['scattering'] and x.shape[-1] >= 8
+    f = level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'], None if local else step)
     if potential: f = potential(f, x)
+    if local:
+        f, moments = learn_scattering(f, x, step, polished, o['polish_steps'], o['even'], generator)
+        return f, mean_stencil(f, x[:2000]), {'side': f.n, 'parameters': len(f), 'couplings': 0, 'lift': 0.,
+                                              'moments': moments}
     eq = normal_equations(f, x, step, folds=10 if packets else 4, label=f'side {f.n}: score matching')
     if packets: f, eq = drop_idle(f, eq, o['ridge'])
     f.theta.copy_(eq.solve(ridge=o['ridge']))
@@ -319,14 +328,17 @@ class LogConcaveModel(Sampled, Kept):
                  polish_steps:int=6, # Newton steps of maximum likelihood per level; 0: score matching alone
                  polish_fields:int=4000, # fields used by them
                  ridge:float=1e-7, # of the normal equations
-                 half:bool=False): # steps of half an octave on sides of 8 and more
+                 half:bool=False, # steps of half an octave on sides of 8 and more
+                 scattering:bool=False): # moduli of the details against those of the low-pass, on sides of 8 and more
         super().__init__(wavelet, half)
         self.options = dict(wavelet=wavelet, width=width, nodes=nodes, bond_below=bond_below, even=even,
                             isotropic=isotropic, polish_steps=polish_steps, polish_fields=polish_fields, ridge=ridge,
-                            half=half)
+                            half=half, scattering=scattering)
         for name, least in dict(width=0, nodes=2, bond_below=0, polish_steps=0, polish_fields=1).items():
             self.options[name] = whole(self.options[name], name, least)
-        if not isinstance(half, bool): raise ValueError(f'half is {half!r}; expected True or False')
+        for name in ('half', 'scattering'):
+            if not isinstance(self.options[name], bool):
+                raise ValueError(f'{name} is {self.options[name]!r}; expected True or False')
         for name in ('even', 'isotropic'):
             if not isinstance(self.options[name], (bool, type(None))):
                 raise ValueError(f'{name} is {self.options[name]!r}; expected True, False or None')
