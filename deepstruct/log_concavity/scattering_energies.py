@@ -39,9 +39,12 @@ class LocalSize:
     def __init__(self, n:int, # side of the grid
                  scales, # centres of the waves that it is read from, radians per pixel, finest first
                  even:bool, # s of -x is that of x
-                 floor=None, weights=None): # once they are known
-        self.n, self.scales, self.even, self.floor, self.weights = n, list(scales), even, floor, weights
+                 floor=None, weights=None, ends=None): # once they are known
+        self.n, self.scales, self.even = n, list(scales), even
+        self.floor, self.weights, self.ends = floor, weights, ends
         self.psi = [_waves(n, xi) for xi in self.scales]
+
+    def _level(self, y): return _blur(y, 1 / self.scales[0])
 
     def _powers(self, y): # (B, 1, n, n) -> of (B, L, n, n)
         out = []
@@ -53,15 +56,15 @@ class LocalSize:
 
     def logs(self, y): # (B, L, n, n, F)
         "What the regression sees."
-        v = _blur(y, 1 / self.scales[0]).expand(-1, ANGLES, -1, -1)
-        out = [(p.clamp_min(0) + f).log() for p, f in zip(self._powers(y), self.floor)]
-        return torch.stack([torch.ones_like(v), *out, v.square(), *([] if self.even else [v])], -1)
+        v, m = self._level(y).expand(-1, ANGLES, -1, -1), self.floor[-1]
+        out = [(p.clamp_min(0) + f).log() for p, f in zip([*self._powers(y), v.square()], self.floor)]
+        return torch.stack([torch.ones_like(v), *out, *([] if self.even else [v / (v.square() + 10 * m).sqrt()])], -1)
 
     def fit(self, y, # (B, 1, n, n) fields without their details
             power, # (B, L, n, n) of the waves
             most:int=200_000, steps:int=12):
         "Newton's steps of the gamma regression; returns self."
-        self.floor = [1e-4 * float(p.mean()) for p in self._powers(y)]
+        self.floor = [1e-4 * float(p.mean()) for p in self._powers(y)] + [.1 * float(self._level(y).square().mean())]
         A, t = self.logs(y).flatten(0, -2).double().cpu(), power.flatten().double().cpu()
         A, t = (q[:: max(1, len(t) // most)] for q in (A, t))
         mean, sd = A[:, 1:].mean(0), A[:, 1:].std(0).clamp_min(1e-9)
@@ -75,10 +78,11 @@ class LocalSize:
             d = torch.linalg.solve((A * r[:, None]).T @ A / len(A) + small, (A * (1 - r)[:, None]).mean(0) + small @ b)
             while loss(b - size * d) > loss(b) and size > 1e-4: size /= 2
             b = b - size * d
-        self.weights = torch.cat([b[:1] - (b[1:] * mean / sd).sum(), b[1:] / sd])
+        self.weights, s = torch.cat([b[:1] - (b[1:] * mean / sd).sum(), b[1:] / sd]), A @ b / 2
+        self.ends = [float(s.min()), float(s.max())] # nothing is foretold beyond what was seen
         return self
 
-    def __call__(self, y): return (self.logs(y) @ self.weights.to(y)) / 2 # (B, L, n, n)
+    def __call__(self, y): return (self.logs(y) @ self.weights.to(y) / 2).clamp(*self.ends) # (B, L, n, n)
 
 # %% ../../nbs/log_concavity/13_scattering_energies.ipynb #5ca7c0d9
 def _curve(spline, t, w): # sum_i w_i rho_k''(t_i): (B, K)
@@ -190,12 +194,13 @@ class ScatteringEnergy(Family):
     def state(self) -> dict: # of tensors, numbers and lists
         "What `restored` needs besides the family and the step."
         return {'nodes': self.nodes, 'eps': self.eps, 'floor': self.size.floor, 'weights': self.size.weights,
-                'even': self.size.even, 'cov': torch.view_as_real(self.white.cov)}
+                'ends': self.size.ends, 'even': self.size.even, 'cov': torch.view_as_real(self.white.cov)}
 
     @classmethod
     def restored(cls, family, step, state:dict):
         "The energy that `state` described, with theta 0."
-        size = LocalSize(family.n, _scales(step)[1:], state['even'], state['floor'], state['weights'])
+        size = LocalSize(family.n, _scales(step)[1:], state['even'], state['floor'], state['weights'],
+                         state['ends'])
         self = cls(family, step, size, state['nodes'], state['eps'])
         self.white = LocalWhitening(self, cov=torch.view_as_complex(state['cov'].contiguous()))
         return self
@@ -211,7 +216,7 @@ def _scales(step): # centres of the waves: of the details, and two below
     if not isinstance(step, HalfOctave): return [math.pi * s for s in (.72, .36, .18)]
     return [math.pi * s for s in ((.85, .6, .35) if step.step == 1 else (.65, .4, .22))]
 
-# %% ../../nbs/log_concavity/13_scattering_energies.ipynb #5ca73ea1
+# %% ../../nbs/log_concavity/13_scattering_energies.ipynb #5ca762d0
 class LocalWhitening:
     "$W(x_j) = S(x_j)\\, C^{1/2}$; `at(base)` has the `__call__`, `transpose` and `inverse` of `Whitening`."
     def __init__(self, family, # a ScatteringEnergy
@@ -269,7 +274,7 @@ def white_equations(family, # a ScatteringEnergy with its `white`
         H[f] /= len(part); g[f] /= len(part)
     return NormalEquations(H, g, torch.tensor([len(p) for p in parts], dtype=torch.float64))
 
-# %% ../../nbs/log_concavity/13_scattering_energies.ipynb #5ca73ab8
+# %% ../../nbs/log_concavity/13_scattering_energies.ipynb #5ca78e12
 def confining(family, # a ScatteringEnergy
               x, # (B, 1, n, n)
               share:float=.05, # kappa
@@ -309,7 +314,7 @@ def constrained(H, g, A, b, ridge:float=1e-7) -> torch.Tensor: # (K, K), (K,), (
     if not r[-1] < -1e-9: raise ValueError(f'{len(b)} inequalities for {len(g)} parameters contradict one another')
     return d * torch.from_numpy(np.linalg.solve(L.T, free - unit * r[:-1] / r[-1]))
 
-# %% ../../nbs/log_concavity/13_scattering_energies.ipynb #5ca7e2ed
+# %% ../../nbs/log_concavity/13_scattering_energies.ipynb #5ca7f14f
 def learn_scattering(family, # sites, bonds, pairs
                      x, # (B, 1, n, n) fields x_{j-1}
                      step, polished, # fields that the polish is made on
