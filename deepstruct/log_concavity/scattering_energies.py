@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
-from ..core import normal_like
 from .energies import AXES, Family, Tabulated, apply, shift
 from .langevin import Conditional, first_step, run_chain
 from .score_matching import NormalEquations
@@ -300,7 +299,7 @@ def confining(family, # a ScatteringEnergy
             torch.cat([bound.repeat(len(sites)), torch.zeros(k, dtype=bound.dtype), torch.full((k,), least).double()]))
 
 def constrained(H, g, A, b, ridge:float=1e-7) -> torch.Tensor: # (K, K), (K,), (m, K), (m,) -> (K,)
-    """The minimum of $\\theta^T H \\theta / 2 - g^T \\theta$ where $A\\theta \\ge b$. ValueError where no theta does."""
+    "The minimum of $\\theta^T H \\theta / 2 - g^T \\theta$ where $A\\theta \\ge b$; ValueError where there is none."
     d = H.diagonal().clamp_min(1e-300).rsqrt()
     L = torch.linalg.cholesky(d[:, None] * H * d + ridge * torch.eye(len(g), dtype=H.dtype)).numpy()
     free = np.linalg.solve(L, (d * g).numpy())
