@@ -69,6 +69,7 @@ class LocalSize:
         mean, sd = A[:, 1:].mean(0), A[:, 1:].std(0).clamp_min(1e-9)
         A = torch.cat([A[:, :1], (A[:, 1:] - mean) / sd], 1)
         small = 1e-3 * torch.eye(A.shape[1], dtype=A.dtype)
+        small[0, 0] = 0. # the unit is free
         loss = lambda b: (A @ b + t * (-A @ b).exp()).mean() + (b @ small @ b) / 2
         b = torch.zeros(A.shape[1], dtype=A.dtype)
         b[0] = t.mean().log()
