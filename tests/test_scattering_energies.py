@@ -61,7 +61,8 @@ def test_follows_its_input(dtype):
     f.white = S.LocalWhitening(f, x)
     W = f.white.at(f.given(x))
     d = f.step.detail(x)
-    assert all(t.dtype == dtype for t in (f.energy(x), f.gradient(x), f.features(x), W(d), W.transpose(d), f.second(x, x)))
+    made = f.energy(x), f.gradient(x), f.features(x), W(d), W.transpose(d), f.second(x, x)
+    assert all(t.dtype == dtype for t in made)
     assert torch.equal(x, before) and torch.allclose(W(W.inverse(d)), d, atol=1e-4)
 
 
@@ -99,7 +100,8 @@ def test_constrained(seed):
 
 def test_contradictions_are_refused():
     one = torch.ones(1, 1).double()
-    with pytest.raises(ValueError, match='contradict'): S.constrained(one, one[0], torch.cat([one, -one]), one[0].repeat(2))
+    with pytest.raises(ValueError, match='contradict'):
+        S.constrained(one, one[0], torch.cat([one, -one]), one[0].repeat(2))
 
 
 @pytest.mark.parametrize('value', ('yes', 1, None, 0., [True]))
@@ -108,7 +110,7 @@ def test_scattering_is_yes_or_no(value):
 
 
 def test_model(tmp_path):
-    """Fitted twice from one seed it is one model; saved and loaded it is the same; its low levels are sites and pairs."""
+    """Fitted twice from one seed it is one model; saved and loaded it is the same; low levels are sites and pairs."""
     x = gaussian_field(massive, 120, 8, generator('model'))
     before = x.clone()
     fit = lambda: LogConcaveModel('db2', half=True, scattering=True, polish_steps=1, polish_fields=40, even=True,
@@ -143,3 +145,16 @@ def test_rooted():
     x = torch.rand(200, 1, 4, 4, generator=generator('root')) + 3
     y = rooted(x)
     assert len(y) == 198 and y.min() >= 0 and torch.equal(rooted(x, 0., 0.), x.sqrt()) and len(rooted(x[:20])) == 20
+
+
+def test_confining():
+    """Where the inequalities hold the Hessian in the details is positive at fields that nobody fitted, scaled too."""
+    f, x = energy(Octave('db2'), n=16)
+    f.nodes = f.size(f.given(x)).flatten().quantile(torch.tensor([.01, .5, .95], dtype=torch.float64))
+    A, b = S.confining(f, x)
+    t = S.constrained(torch.eye(len(f)).double(), -torch.ones(len(f)).double(), A, b) # as small as they allow
+    f.theta.copy_(t)
+    B = f.step.embed_detail(torch.eye(192, dtype=torch.float64).view(192, 3, 8, 8))[:, 0]
+    at = torch.cat([x[:2], 5 * x[:2]])
+    H = torch.stack([f.hessian(y[None], B[None])[0].flatten(1) @ B.flatten(1).T for y in at])
+    assert torch.linalg.eigvalsh(H).min() > 0

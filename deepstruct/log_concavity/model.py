@@ -16,7 +16,7 @@ from ..core import check_fields, normal_like, progress, read_saved, save_tensors
 from .energies import Bands, Family, Spline, neighbours, quantile_nodes, shells
 from .langevin import (Conditional, SamplingError, Whitening, first_step, mean_stencil,
                                                run_chain)
-from .scattering_energies import ScatteringEnergy, learn_scattering
+from .scattering_energies import ScatteringEnergy, backtracked, learn_scattering
 from .score_matching import NormalEquations, ScalarDensity, fit_scalar, normal_equations
 from .your_fields import as_fields, in_range, settle
 from ..wavelets import HalfOctave, Octave
@@ -199,6 +199,7 @@ class Sampled(Cascade):
         for part in x.split(batch * (self.levels[0].n // f.n)**2):
             target = Conditional(f, wav, part, f.white.at(wav.embed_low(part)) if local else white)
             y = gaussian_start(target, part.new_zeros(len(part), *wav.detail_shape(f.n)), generator)
+            if local: y = backtracked(target, y)
             y, report = run_chain(target, y, trajectories, leapfrogs, generator, step)
             step = report.step
             out.append(target.field(y))

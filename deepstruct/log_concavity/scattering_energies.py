@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ANGLES', 'LocalSize', 'ScatteringEnergy', 'LocalWhitening', 'white_equations', 'confining', 'constrained',
-           'learn_scattering']
+           'learn_scattering', 'backtracked']
 
 # %% ../../nbs/log_concavity/13_scattering_energies.ipynb #5ca767f1
 import math
@@ -277,27 +277,31 @@ def white_equations(family, # a ScatteringEnergy with its `white`
 # %% ../../nbs/log_concavity/13_scattering_energies.ipynb #5ca78e12
 def confining(family, # a ScatteringEnergy
               x, # (B, 1, n, n)
-              share:float=.05, # kappa
-              least:float=-1. # of the moduli's weights
+              share:float=.15, # kappa
+              most:int=250 # frequencies
              ) -> tuple: # A (m, K), b (m,): A theta >= b
-    "Inequalities that keep the conditional energy confining."
-    n, K, step = family.n, len(family), family.step
+    "Inequalities under which the conditional energy is convex in the waves, and confining."
+    n, K, step, k = family.n, len(family), family.step, len(family.nodes)
     power = lambda d: torch.fft.fft2(step.embed_detail(step.detail(d)).double().cpu()).abs().square().mean((0, 1))
     white = power(torch.randn(200, 1, n, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
-    inside, ends = white > .1 * white.max(), len(family.site)
+    inside, ends = white > .02 * white.max(), len(family.site)
     inside[n // 2 + 1:], inside[:, n // 2 + 1:] = False, False # fields are alike under the symmetries of the square
-    symbols = [torch.fft.fft2(apply(s, torch.eye(1, n * n, dtype=torch.float64).view(1, 1, n, n))).real[0, 0][inside]
-               for s in family.stencils]
-    first = ends + (len(family.bond) if family.bond else 0)
-    share_of = family.site.evaluate(x[:200], 2).double().cpu().flatten(0, -2).mean(0)
-    sites = [share_of, *torch.eye(ends, dtype=torch.float64)[[-1] if family.site.even else [0, -1]]]
-    A = torch.zeros(len(sites), int(inside.sum()), K, dtype=torch.float64)
+    at = inside.flatten().nonzero()[:, 0]
+    at = at[:: max(1, len(at) // most)]
+    delta = torch.eye(1, n * n, dtype=torch.float64).view(1, 1, n, n)
+    symbols = [torch.fft.fft2(apply(s, delta)).real.flatten()[at] for s in family.stencils]
+    mean = family.site.evaluate(x[:200], 2).double().cpu().flatten(0, -2).mean(0)
+    outer = torch.eye(ends, dtype=torch.float64)[[-1] if family.site.even else [0, -1]]
+    sites, first = [mean, *outer, *[mean] * k], ends + (len(family.bond) if family.bond else 0)
+    A = torch.zeros(len(sites), len(at), K, dtype=torch.float64)
     for i, s in enumerate(sites): A[i, :, :ends] = s
     for j, s in enumerate(symbols): A[:, :, first + j] = s
-    k, own = len(family.nodes), torch.eye(K, dtype=torch.float64)[family.plain:]
-    bound = share * (white / power(x[:500]))[inside]
-    return (torch.cat([A.flatten(0, 1), own]),
-            torch.cat([bound.repeat(len(sites)), torch.zeros(k, dtype=bound.dtype), torch.full((k,), least).double()]))
+    waves, s = family.psi.square().sum(0).flatten()[at], family.nodes.clone()
+    s[0] = family.size.ends[0]
+    for j in range(k): A[j - k, :, [K - 2 * k + j, K - k + j]] = (waves * (-2 * s[j]).exp())[:, None]
+    bound = share * (white / power(x[:500])).flatten()[at]
+    own = torch.eye(K, dtype=torch.float64)[K - 2 * k:K - k]
+    return torch.cat([A.flatten(0, 1), own]), torch.cat([bound.repeat(len(sites)), torch.zeros(k, dtype=bound.dtype)])
 
 def constrained(H, g, A, b, ridge:float=1e-7) -> torch.Tensor: # (K, K), (K,), (m, K), (m,) -> (K,)
     "The minimum of $\\theta^T H \\theta / 2 - g^T \\theta$ where $A\\theta \\ge b$; ValueError where there is none."
@@ -350,3 +354,13 @@ def _polish(f, x, A, b, steps, generator, trajectories=8, leapfrogs=6, enough=3.
         C = C + 1e-3 * torch.diag(C.diagonal().clamp_min(1e-12))
         f.theta.copy_(constrained(C, C @ f.theta - .8 * mean, A, b, 0.))
     return history
+
+def backtracked(target, y, # a Conditional; (B, C, m, m) whitened details
+                tries:int=8):
+    "States of an energy above that at zero by more than their dimension, halved until it is not."
+    limit = target.energy(torch.zeros_like(y)) + y[0].numel()
+    for _ in range(tries):
+        far = ~(target.energy(y) < limit)
+        if not far.any(): break
+        y = torch.where(far.view(-1, 1, 1, 1), y / 2, y)
+    return y
