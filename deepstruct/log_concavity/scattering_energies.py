@@ -291,7 +291,11 @@ def confining(family, # a ScatteringEnergy
     delta = torch.eye(1, n * n, dtype=torch.float64).view(1, 1, n, n)
     symbols = [torch.fft.fft2(apply(s, delta)).real.flatten()[at] for s in family.stencils]
     mean = family.site.evaluate(x[:200], 2).double().cpu().flatten(0, -2).mean(0)
-    outer = torch.eye(ends, dtype=torch.float64)[[-1] if family.site.even else [0, -1]]
+    t = (x[:200].abs() if family.site.even else x[:200]).double().cpu().flatten()
+    low, high = np.quantile(t.numpy(), (0. if family.site.even else .005, .995))
+    rare = (family.site.nodes < low) | (family.site.nodes > high)
+    rare[-1] = True
+    outer = torch.eye(ends, dtype=torch.float64)[rare]
     sites, first = [mean, *outer, *[mean] * k], ends + (len(family.bond) if family.bond else 0)
     A = torch.zeros(len(sites), len(at), K, dtype=torch.float64)
     for i, s in enumerate(sites): A[i, :, :ends] = s
