@@ -327,7 +327,9 @@ def learn_scattering(family, # sites, bonds, pairs
                      x, # (B, 1, n, n) fields x_{j-1}
                      step, polished, # fields that the polish is made on
                      steps:int, # Newton steps
-                     even:bool, generator=None, nodes:int=4) -> tuple: # ScatteringEnergy, its moments as of `polish`
+                     even:bool, generator=None, nodes:int=4,
+                     sites:int=400_000 # most sites of the polished fields, unless that leaves fewer than 60
+                    ) -> tuple: # ScatteringEnergy, its moments as of `polish`
     "The scattering-covariance energy of one step of the cascade."
     f, shown = ScatteringEnergy(family, step, None, torch.arange(nodes)), x[:500]
     y = f.given(shown)
@@ -337,7 +339,7 @@ def learn_scattering(family, # sites, bonds, pairs
     f.white = LocalWhitening(f, x)
     A, b = confining(f, x)
     f.theta.copy_(constrained(*white_equations(f, x).mean(), A, b))
-    return f, _polish(f, polished, A, b, steps, generator)
+    return f, _polish(f, polished[:max(60, sites // f.n**2)], A, b, steps, generator)
 
 def _polish(f, x, A, b, steps, generator, trajectories=8, leapfrogs=6, enough=3.):
     history, size, parts = [], first_step(f.step, f.n), x.split(256)
