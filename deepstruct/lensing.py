@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['HUBBLE', 'Cosmology', 'transfer', 'linear_power', 'Lensing', 'deposit', 'potential', 'kick', 'linear_modes',
            'displacements', 'initial', 'evolve', 'density_power', 'project', 'box_planes', 'plane_pool',
-           'LensingSample', 'convergence_maps', 'box_error', 'skewness', 'kurtosis', 'peak_counts', 'minkowski']
+           'LensingSample', 'convergence_maps', 'box_error', 'skewness', 'kurtosis', 'peak_counts', 'minkowski',
+           'rooted', 'ring_excess']
 
 # %% ../nbs/foundations/05_lensing.ipynb #5a1e0004
 import math, time
@@ -452,3 +453,34 @@ def minkowski(x:Tensor, # (B, 1, n, n) periodic
         out.append([float(faces), float((s - s.roll(-1, 2)).abs().mean() + (s - s.roll(-1, 1)).abs().mean()),
                     float(corner - right - down + faces)])
     return np.array(out)
+
+# %% ../nbs/foundations/05_lensing.ipynb #5a1e0051
+def rooted(x:Tensor, # (B, 1, n, n)
+           low:float|None=None, # subtracted; None: the least value
+           cut:float=.01 # share of the maps, those of the highest peaks, that is left out
+          ) -> Tensor: # (at most B, 1, n, n)
+    "$\\sqrt{x - low}$. ValueError for a share outside [0, 1). Source: CSLC (2306.00181), appendix C."
+    if not 0 <= cut < 1: raise ValueError(f'cut is {cut!r}; expected a share of the maps, at least 0 and below 1')
+    order = check_fields(x, channels=1).amax((1, 2, 3)).argsort(stable=True)
+    keep = order[:len(x) - int(cut * len(x))].sort().values
+    return (x[keep] - (x.min() if low is None else low)).clamp(min=0).sqrt()
+
+def _rings(x): # power of each map over the ring's mean of all: (B, n, n)
+    n = check_fields(x, channels=1, min_samples=2).shape[-1]
+    P = torch.fft.fft2(x[:, 0].double() - x.double().mean()).abs().square()
+    P = (P + P.mT) / 2
+    P = (P + P.flip(-1).roll(1, -1)) / 2
+    f = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64)
+    ring = torch.hypot(f[:, None], f).round().long().flatten()
+    mean = torch.zeros(int(ring.max()) + 1).double().scatter_reduce_(0, ring, P.mean(0).cpu().flatten(), 'mean',
+                                                                     include_self=False)
+    return P / mean[ring].view(n, n).to(P).clamp(min=1e-30)
+
+def ring_excess(x:Tensor, like:Tensor # (B, 1, n, n) each
+               ) -> float: # standard errors
+    "The mode of x that is furthest off its ring of wave numbers, beyond what `like` has there."
+    a, b = _rings(x), _rings(like)
+    z = (a.mean(0) - b.mean(0)) / (a.var(0) / len(a) + b.var(0) / len(b)).sqrt().clamp(min=1e-12)
+    n = x.shape[-1]
+    f = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64, device=x.device)
+    return float(z[torch.hypot(f[:, None], f) >= 1.5].abs().max()) # the first rings hold one orbit each

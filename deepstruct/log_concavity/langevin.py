@@ -116,8 +116,8 @@ class Conditional:
     "The target $\\bar E(x_j, W y)$ of given low-passes: `energy`, `gradient` and both at once, of y; `field(y)`."
     def __init__(self, family, wavelet, low, # (B, 1, n/2, n/2), or what the first half octave keeps
                  whitening):
-        self.family, self.wavelet, self.whitening, self.base = (Tabulated(family, low), wavelet, whitening,
-                                                                wavelet.embed_low(low))
+        self.wavelet, self.whitening, self.base = wavelet, whitening, wavelet.embed_low(low)
+        self.family = family.frozen(self.base) if hasattr(family, 'frozen') else Tabulated(family, low)
         # in whitened details, if that is stationary
         self.pairs = whitening.quadratic(self.family.kernel, wavelet) if whitening.scale is None else None
         if self.pairs is not None: self.slope = whitening.transpose(wavelet.detail(self.family.pairs(self.base)))

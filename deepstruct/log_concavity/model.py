@@ -18,6 +18,7 @@ from .energies import Bands, Family, Pinned, Spline, neighbours, quantile_nodes,
 from .hessians import enough, held_out_losses, width_sizes
 from .langevin import (Conditional, SamplingError, Whitening, first_step, mean_stencil,
                                                run_chain)
+from .scattering_energies import ScatteringEnergy, backtracked, learn_scattering
 from .score_matching import (NormalEquations, ScalarDensity, fit_scalar, influence,
                                                      normal_equations)
 from .your_fields import as_fields, in_range, periodic, settle
@@ -303,9 +304,11 @@ class Sampled(Cascade):
     def _finer(self, x, level, generator, trajectories, leapfrogs, batch): # x_j -> x_{j-1}
         f, wav, n = self.levels[level], self.steps[level], len(x)
         white, step, out = Whitening(self.stencils[level], wav, f.n, like=x), first_step(wav, f.n), []
+        local = isinstance(f, ScatteringEnergy)
         for part in x.split(batch * (self.levels[0].n // f.n)**2):
-            target = Conditional(f, wav, part, white)
+            target = Conditional(f, wav, part, f.white.at(wav.embed_low(part)) if local else white)
             y = gaussian_start(target, part.new_zeros(len(part), *wav.detail_shape(f.n)), generator)
+            if local: y = backtracked(target, y)
             y, report = run_chain(target, y, trajectories, leapfrogs, generator, step)
             step = report.step
             out.append(target.field(y))
@@ -344,7 +347,8 @@ class Kept(Cascade):
         self._fitted()
         levels = [{'n': f.n, 'theta': f.theta, 'site': f.site.nodes, 'bond': f.bond.nodes if f.bond else None,
                    'stencils': [_rows(s) for s in f.stencils], 'mean': _rows(m), 'covariance': c,
-                   'raised': f.raised.nodes if f.raised else None}
+                   'raised': f.raised.nodes if f.raised else None,
+                   'scattering': f.state() if isinstance(f, ScatteringEnergy) else None}
                   for f, m, c in zip(self.levels, self.stencils, self.covariances)]
         return {'options': self.options, 'asked': self.asked, 'levels': levels, 'density': self.density.theta,
                 'radius': self.density.radius, 'log': self.history}
@@ -354,14 +358,15 @@ class Kept(Cascade):
         "The model that `to_state` described."
         self, even = cls(**state['options']), state['options']['even']
         self.asked = state.get('asked', self.asked)
-        for lv in state['levels']:
+        self.steps = list(self.cascade(state['levels'][0]['n']))
+        for step, lv in zip(self.steps, state['levels']):
             f = Family(lv['n'], Spline(lv['site'], even), None if lv['bond'] is None else Spline(lv['bond'], even),
                        [_stencil(s, self.wavelet.name) for s in lv['stencils']],
                        None if lv.get('raised') is None else Pinned(lv['raised'], even), self.wavelet.name)
+            if lv.get('scattering'): f = ScatteringEnergy.restored(f, step, lv['scattering'])
             f.theta.copy_(lv['theta'])
             self.levels.append(f); self.stencils.append(_stencil(lv['mean'], self.wavelet.name))
             self.covariances.append(lv.get('covariance'))
-        self.steps = list(self.cascade(self.levels[0].n))
         self.density, self.history = ScalarDensity(state['density'], state['radius'], even), state['log']
         return self
 
@@ -403,13 +408,17 @@ def learn_level(x, # (B, 1, n, n) fields x_{j-1}
                 raised:bool=False # with a potential on the next finer grid
                ) -> tuple: # the Family, its mean stencil, the covariance of its theta, a dict of what there is to say
     "The conditional energy of one step of the cascade."
-    packets, basis = isinstance(step, HalfOctave), None
-    f = level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'], step,
+    packets, basis, local = isinstance(step, HalfOctave), None, o['scattering'] and x.shape[-1] >= 8
+    f = level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'], None if local else step,
                      step.name if raised else None)
     if potential: f = potential(f, x)
+    about = {'width': min(o['width'], f.n // 2), 'nodes': len(f.site), 'raised': bool(f.raised), 'tried': []}
+    if local:
+        f, moments = learn_scattering(f, x, step, polished, o['polish_steps'], o['even'], generator)
+        return f, mean_stencil(f, x[:2000]), None, {'side': f.n, 'parameters': len(f), 'couplings': 0, 'lift': 0.,
+                                                    'moments': moments, **about}
     eq = normal_equations(f, x, step, folds=10 if packets or choose else 4, label=f'side {f.n}: score matching')
     if packets: f, eq = drop_idle(f, eq, o['ridge'])
-    about = {'width': min(o['width'], f.n // 2), 'nodes': len(f.site), 'raised': bool(f.raised), 'tried': []}
     if choose: f, eq, basis, about = choose_family(f, eq, min(o['width'], f.n // 2))
     theta = eq.solve(ridge=o['ridge'])
     f.theta.copy_(theta if basis is None else theta @ basis)
@@ -445,15 +454,19 @@ class LogConcaveModel(Sampled, Kept):
                  polish_steps:int=6, # Newton steps of maximum likelihood per level; 0: score matching alone
                  polish_fields:int=4000, # fields used by them
                  ridge:float=1e-7, # of the normal equations
-                 half:bool=False): # steps of half an octave on sides of 8 and more
+                 half:bool=False, # steps of half an octave on sides of 8 and more
+                 scattering:bool=False): # moduli of the details against those of the low-pass, on sides of 8 and more
         super().__init__(wavelet, half)
         self.options = dict(wavelet=wavelet, width=3 if width is None else width,
                             nodes=16 if nodes is None else nodes, bond_below=bond_below,
                             even=even, isotropic=isotropic, polish_steps=polish_steps, polish_fields=polish_fields,
-                            ridge=ridge, half=half, raised=raised)
+                            ridge=ridge, half=half, raised=raised, scattering=scattering)
         for name, least in dict(width=0, nodes=2, bond_below=0, polish_steps=0, polish_fields=1).items():
             self.options[name] = whole(self.options[name], name, least)
-        if not isinstance(half, bool): raise ValueError(f'half is {half!r}; expected True or False')
+        for name in ('half', 'scattering'):
+            if not isinstance(self.options[name], bool):
+                raise ValueError(f'{name} is {self.options[name]!r}; expected True or False')
+        if raised and scattering: raise ValueError('raised and scattering are True; expected one of them')
         for name in ('even', 'isotropic', 'raised'):
             if not isinstance(self.options[name], (bool, type(None))):
                 raise ValueError(f'{name} is {self.options[name]!r}; expected True, False or None')
@@ -472,7 +485,8 @@ class LogConcaveModel(Sampled, Kept):
         ones, or fewer than twenty."""
         generator, o, asked = seeded(seed), self.options, self.asked
         choose = asked['width'] is asked['nodes'] is potential is None
-        raised = (choose if o['raised'] is None else o['raised']) and check_wavelet(self.wavelet.name).dec_len > 2
+        raised = choose and not o['scattering'] if o['raised'] is None else o['raised']
+        raised = raised and check_wavelet(self.wavelet.name).dec_len > 2
         fields = self._source(x, finest if finest is None else whole(finest, 'finest'), borders)
         x = next(fields)
         o['even'], o['isotropic'], _, said = settle(x, asked['even'], asked['isotropic'], o['nodes'],
