@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['detail_band', 'whole_band', 'octave_bands', 'packet_band', 'conditional_hessians', 'eigenvalues', 'curvature',
            'mean_spectrum', 'rayleigh', 'score_power', 'gaussian_like', 'low_bands', 'ring_band', 'lowest_on_ring',
-           'worst_potential', 'width_sizes', 'held_out_losses', 'gain', 'enough', 'negative', 'level_spectra']
+           'WholeField', 'worst_potential', 'width_sizes', 'held_out_losses', 'gain', 'enough', 'negative',
+           'level_spectra']
 
 # %% ../../nbs/log_concavity/04_hessians.ipynb #5ca8c04f
 import numpy as np
@@ -143,6 +144,16 @@ def lowest_on_ring(family, # of energies, side n
         operator = LinearOperator((n * n, n * n), matvec=act, dtype=float)
         out.append(float(eigsh(operator, 1, which='SA', tol=tol, v0=start, return_eigenvectors=False)[0]))
     return torch.tensor(out, dtype=torch.float64, device=x.device)
+
+# %% ../../nbs/log_concavity/04_hessians.ipynb #4d1e0a06
+class WholeField:
+    "In place of a step of the cascade: all of the field is detail, the projector is the identity."
+    def detail(self, x): return x
+    def projector_shift(self, n:int, # side
+                        a # shift
+                       ) -> torch.Tensor: # (n, n) float64
+        "$P[i, i + a]$."
+        return torch.full((n, n), float(a[0] % n == 0 and a[1] % n == 0), dtype=torch.float64)
 
 # %% ../../nbs/log_concavity/04_hessians.ipynb #12be56c6
 def worst_potential(family, x, band):
