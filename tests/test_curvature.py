@@ -1,4 +1,4 @@
-"""Smallest eigenvalues without a matrix, memories of vectors, divergences of laws with gaps: each against another way."""
+"""Smallest eigenvalues without a matrix, memories of vectors, divergences of laws with gaps: against another way."""
 import math
 
 import numpy as np

@@ -10,7 +10,7 @@ import torch
 
 from ..core import check_fields
 from .direct import direct_mala
-from .langevin import Conditional, Relaxation, Whitening, relaxation, run_chain
+from .langevin import Conditional, Whitening, relaxation, run_chain
 
 # %% ../../nbs/log_concavity/09_mixing.ipynb #09a1c005
 def details_mixing(family, wavelet, # energies of x_{j-1}, side n; an Octave
@@ -46,8 +46,8 @@ def cascade_mixing(model, # a fitted LogConcaveModel of octaves
 # %% ../../nbs/log_concavity/09_mixing.ipynb #09a1c011
 def field_mixing(beta:float, x, # (C, 1, L, L): where the chains start
                  steps:int, every:int=1, # recorded every so many steps
-                 generator=None) -> Relaxation:
-    "tau and its error in steps of direct MALA of phi^4, of all sites as one vector. Source: CSLC (2306.00181), fig. 5."
-    series, _ = direct_mala(beta, x, steps, every, generator, observe=lambda x: x.flatten(1))
+                 generator=None) -> dict: # tau, error and length of the run in steps; epsilon of the frozen step
+    "Of direct MALA of phi^4, all sites as one vector; time is tau epsilon^2. Source: CSLC (2306.00181), figure 5."
+    series, r = direct_mala(beta, x, steps, every, generator, observe=lambda x: x.flatten(1))
     q = relaxation(series, given=False)
-    return Relaxation(every * q.tau, every * q.error, q.rho, every * q.steps, q.share)
+    return {'tau': every * q.tau, 'error': every * q.error, 'steps': every * q.steps, 'step': r.step}
