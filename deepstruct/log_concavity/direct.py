@@ -81,7 +81,8 @@ def _frozen(logs, log): # over the second half of the adaptation
 # %% ../../nbs/log_concavity/08_direct.ipynb #1573c399
 def direct_mala(beta:float, x, # (C, 1, L, L): where the chains start
                 steps:int, every:int=1, # recorded every so many steps
-                generator=None, step:float=.15, adapt:int=2000):
+                generator=None, step:float=.15, adapt:int=2000,
+                observe=None): # (C, 1, L, L) -> (C, K): recorded in place of the five
     """(C, T, 5) series of $m^2$, the energy and the variances of the finest Haar bands LH, HL, HH; a Report.
     ValueError for bad fields or fewer steps than one record; SamplingError when a chain diverges."""
     if not 1 <= every <= steps: raise ValueError(f'{steps} steps, recorded every {every}; expected one record at least')
@@ -100,7 +101,9 @@ def direct_mala(beta:float, x, # (C, 1, L, L): where the chains start
         logs.append(log)
     step = float(np.exp(_frozen(logs, log)))
     ratios, series = [], []
-    for _ in range(steps // every): ratios.append(advance(every, step)); series.append(look())
+    for _ in range(steps // every):
+        ratios.append(advance(every, step))
+        series.append(observe(x[:, None]).clone() if observe else look())
     if not np.isfinite(E).all(): raise SamplingError('a direct chain diverged')
     rates = torch.from_numpy(np.concatenate(ratios).mean(0)).to(place)
     return torch.stack(series, 1).to(place), Report(float(np.mean(ratios)), step, steps, 0, rates=rates)

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['SWEEP_STEPS', 'precision_kl', 'step_rows', 'coarse_precision', 'conditional_gaussian_kl', 'gaussian_levels',
            'conditional_gaussian_fisher', 'holley_stroock', 'SmallLattice', 'marginal', 'given', 'tv', 'kl_terms',
-           'mala_kernel', 'chain', 'sampled_laws', 'residuals', 'sandwich', 'ScoreError', 'score_error', 'three_errors']
+           'divergence', 'mala_kernel', 'chain', 'sampled_laws', 'residuals', 'sandwich', 'ScoreError', 'score_error',
+           'three_errors']
 
 # %% ../../nbs/log_concavity/06_error_bounds.ipynb #10dda290
 import math
@@ -156,6 +157,12 @@ def kl_terms(p, q, # log-laws
         out.append(float((a.exp() * (given(a, k) - given(b, k))).sum()))
         k += size
     return out
+
+def divergence(p, q # log-laws; p may vanish
+              ) -> float: # nats
+    "$\\mathrm{KL}(p \\| q)$ as a whole: the sum of `kl_terms`, and finite where the law of a chain has gaps."
+    a = p.exp()
+    return float(torch.where(a > 0, a * (p - q), torch.zeros_like(a)).sum())
 
 # %% ../../nbs/log_concavity/06_error_bounds.ipynb #925079d6
 def mala_kernel(q, # (N, ..., N) log-law, normalised or not

@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['detail_band', 'whole_band', 'octave_bands', 'packet_band', 'conditional_hessians', 'eigenvalues', 'curvature',
-           'mean_spectrum', 'rayleigh', 'score_power', 'gaussian_like', 'worst_potential', 'width_sizes',
-           'held_out_losses', 'gain', 'enough', 'negative', 'level_spectra']
+           'mean_spectrum', 'rayleigh', 'score_power', 'gaussian_like', 'low_bands', 'ring_band', 'lowest_on_ring',
+           'WholeField', 'worst_potential', 'width_sizes', 'held_out_losses', 'gain', 'enough', 'negative',
+           'level_spectra']
 
 # %% ../../nbs/log_concavity/04_hessians.ipynb #5ca8c04f
 import numpy as np
 import torch
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from ..core import check_fields, normal_like
 from .energies import apply
@@ -103,12 +105,63 @@ def gaussian_like(x, # (B, 1, n, n)
     P = torch.fft.fft2(x).abs().square().mean(0) / x.shape[-1]**2
     return torch.fft.ifft2(torch.fft.fft2(normal_like(x, generator)) * P.sqrt()).real
 
+# %% ../../nbs/log_concavity/04_hessians.ipynb #4d1e0a02
+def low_bands(name:str, # wavelet
+              n:int, # side
+              depth:int # 1: one octave; d: 1/2^(d-1) of it
+             ) -> torch.Tensor: # (n, n) float64, a projector
+    "A of one axis: all its packets of that depth but the topmost. ValueError for a depth that the side has not."
+    if depth < 1 or n % 2**depth:
+        raise ValueError(f'depth is {depth}; expected at least 1, and {2**depth} bands that divide the side {n}')
+    V = torch.tensor(packet_matrix(name, n, depth))[:n - n // 2**depth]
+    return V.T @ V
+
+def ring_band(name:str, n:int, depth:int # as in `low_bands`
+             ) -> torch.Tensor: # (D, n, n), D = n^2 - (n - n / 2^depth)^2
+    "The rows of the ring."
+    top = 2**depth - 1
+    return torch.cat([packet_band(name, n, depth, i, k) for i in range(top + 1) for k in range(top + 1)
+                      if max(i, k) == top])
+
+def lowest_on_ring(family, # of energies, side n
+                   x, # (B, 1, n, n) fields
+                   A, # (n, n), of `low_bands`
+                   tol:float=1e-3 # relative, of Lanczos
+                  ) -> torch.Tensor: # (B,) float64
+    """The smallest eigenvalue of $P\\, \\nabla^2 E(x) P$ on the ring, at each field. ValueError for another side.
+    Source: CSLC (2306.00181), figure 4."""
+    x, n = check_fields(x, channels=1).double(), len(A)
+    if x.shape[-1] != n: raise ValueError(f'x has side {x.shape[-1]}, A {n}; expected the same')
+    out, A, start = [], A.to(x), np.random.default_rng(0).standard_normal(n * n)
+    P = lambda h: h - A @ h @ A
+    for y in x[:, None]:
+        h = P(torch.from_numpy(start.reshape(1, 1, n, n)).to(x))
+        top = 10 * float(family.hessian(y, h).norm() / h.norm()) # what the rest of the plane is lifted to
+        def act(v):
+            h = torch.from_numpy(v.reshape(1, 1, n, n)).to(x)
+            low = P(h)
+            return (P(family.hessian(y, low)) + top * (h - low)).cpu().numpy().ravel()
+        operator = LinearOperator((n * n, n * n), matvec=act, dtype=float)
+        out.append(float(eigsh(operator, 1, which='SA', tol=tol, v0=start, return_eigenvectors=False)[0]))
+    return torch.tensor(out, dtype=torch.float64, device=x.device)
+
+# %% ../../nbs/log_concavity/04_hessians.ipynb #4d1e0a06
+class WholeField:
+    "In place of a step of the cascade: all of the field is detail, the projector is the identity."
+    def detail(self, x): return x
+    def projector_shift(self, n:int, # side
+                        a # shift
+                       ) -> torch.Tensor: # (n, n) float64
+        "$P[i, i + a]$."
+        return torch.full((n, n), float(a[0] % n == 0 and a[1] % n == 0), dtype=torch.float64)
+
 # %% ../../nbs/log_concavity/04_hessians.ipynb #12be56c6
 def worst_potential(family, x, band):
     """Mean over the fields of the smallest eigenvalue of $B\\, \\mathrm{diag}\\,v''(x) B^T$; for families without bond
     potentials."""
-    if family.bond:
-        raise ValueError('the family has a bond potential; expected a potential on sites, whose Hessian is diagonal')
+    if family.bond or family.raised:
+        raise ValueError(f'the family has a {"bond" if family.bond else "raised"} potential; expected one on sites '
+                         'alone, whose Hessian is diagonal')
     d2 = family.site.evaluate(x.double(), 2, family.split()[0]).flatten(1)
     B = band.flatten(1)
     return float(torch.stack([torch.linalg.eigvalsh((B * d) @ B.T)[0] for d in d2]).mean())

@@ -261,18 +261,20 @@ class Relaxation:
     steps: int # T
     share: np.ndarray # (C,) of each chain in tau; sums to 1
 
-def relaxation(series, # (C, T), one observable
+def relaxation(series, # (C, T), one observable; (C, T, d), a vector, whose autocovariances are summed
                given:bool=True, # about the mean of each chain; else of all
                alike:bool=False # averages c_i(t) / c_i(0) instead: every x_j counts the same
               ) -> Relaxation:
     "Sokal's window. ValueError for fewer than two chains or a constant series."
     s = np.asarray(series.cpu() if isinstance(series, torch.Tensor) else series, dtype=float)
-    if s.ndim != 2 or min(s.shape) < 2:
-        raise ValueError(f'series has shape {s.shape}; expected (chains, T), at least two of each')
-    C, T = s.shape
-    s = s - s.mean(1 if given else None, keepdims=True)
+    if s.ndim not in (2, 3) or min(s.shape[:2]) < 2 or not s.size:
+        raise ValueError(f'series has shape {s.shape}; expected (chains, T) or (chains, T, d), chains and T at least 2')
+    C, T = s.shape[:2]
+    s = s - s.mean(1 if given else (0, 1) if s.ndim == 3 else None, keepdims=True)
     if not s.var() > 0: raise ValueError('series is constant; its autocorrelation is not defined')
-    c = np.fft.irfft(np.abs(np.fft.rfft(s, 2 * T, axis=1))**2, axis=1)[:, :T] / np.arange(T, 0, -1)
+    power = lambda a, axis: np.abs(np.fft.rfft(a, 2 * T, axis=axis))**2
+    power = power(s, 1) if s.ndim == 2 else np.stack([power(chain, 0).sum(1) for chain in s])
+    c = np.fft.irfft(power, axis=1)[:, :T] / np.arange(T, 0, -1)
     if alike: c = c / c[:, :1]
     def time(c): # (T,) -> tau, a
         rho = c / c[0]
