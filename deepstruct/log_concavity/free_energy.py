@@ -110,20 +110,25 @@ class Tilted(nn.Module):
 # %% ../../nbs/log_concavity/05_free_energy.ipynb #3e5a9c2a
 class Averages(Family):
     """A family with powers of local means, $\\sum_i m_i^p$, beside its sites, bonds and pairs; $m_i$ averages
-    $(x - c) / s$ over a window of k x k sites about i, periodic."""
+    $(x - c) / s$ over a window of k x k sites about i, periodic; k = 0: over the whole field."""
     def __init__(self, n:int, site=None, bond=None, stencils=(), # as in `Family`
-                 terms=((3, 4), (3, 6)), # pairs of k, odd, and p, at least 2
+                 terms=((3, 4), (3, 6)), # pairs of k, odd or 0, and p, at least 2
                  centre:float=0., scale:float=1.): # c, s
         super().__init__(n, site, bond, stencils)
-        if any(k % 2 == 0 or p < 2 for k, p in terms) or not scale > 0:
-            raise ValueError(f'terms {terms}, scale {scale}; expected odd windows with powers of 2 or more, and a '
-                             'positive scale')
+        if any(k % 2 == 0 < k or p < 2 for k, p in terms) or not scale > 0:
+            raise ValueError(f'terms {terms}, scale {scale}; expected windows of odd sides, or 0, with powers of 2 or '
+                             'more, and a positive scale')
         self.terms, self.centre, self.scale = tuple(terms), centre, scale
         self.sizes.append(len(self.terms))
         self.theta = torch.zeros(sum(self.sizes), dtype=torch.float64)
 
+    @property
+    def odd(self) -> bool: # does it tell x from -x?
+        return not getattr(self.site, 'even', True)
+
     def split(self): return self.theta.split(self.sizes)[:3]
     def _mean(self, x, k): # over windows; its own transpose
+        if k == 0: return x.mean((-1, -2), keepdim=True).expand_as(x)
         for axis in (-1, -2): x = sum(torch.roll(x, a, axis) for a in range(-(k // 2), k // 2 + 1)) / k
         return x
 
@@ -147,7 +152,7 @@ class Averages(Family):
         "As `Family.laplacians`."
         out = [super().laplacians(x, wavelet)]
         for k, t in self._powers(x, 2):
-            r = range(-(k // 2), k // 2 + 1)
+            r, k = (range(-(k // 2), k // 2 + 1), k) if k else (range(self.n), self.n)
             P = {c: wavelet.projector_shift(self.n, c).to(x) for c in ((a, b) for a in range(1 - k, k)
                                                                        for b in range(1 - k, k))}
             trace = sum(shift(P[c - a, d - b], (a, b)) for a in r for b in r for c in r for d in r) / k**4
@@ -248,7 +253,7 @@ class JointEnergy(nn.Module):
         for F, eq in zip(self.free, self.equations):
             x = self.wavelet.low(x)
             left = torch.stack([eq.solve([i for i in folds if i != k], _RIDGE) for k in folds])
-            out -= ((left - eq.solve(ridge=_RIDGE)).to(x) @ F.features(x).T).double()
+            out -= ((left - eq.solve(ridge=_RIDGE)).to(x) @ F.features(x)[:, :left.shape[1]].T).double()
         return out
 
     def project(self, family, # of energies, side L
