@@ -140,7 +140,8 @@ def direct_hmc(beta:float, x, # (C, 1, L, L): where the chains start
                trajectories:int, leapfrogs:int, # of each, before the jitter
                generator=None, step:float|None=None, adapt:int=200, # trajectories of adaptation
                goal:float=.7, # acceptance aimed at
-               label:str|None=None # shows progress
+               label:str|None=None, # shows progress
+               ends:list|None=None # gets (C, 1, L, L), where the chains end
               # (C, T, 2) series of m^2 and the energy a site; a Report; processor seconds a trajectory and chain
               ) -> tuple:
     "HMC of phi^4. ValueError for bad fields or no trajectories; SamplingError when a chain diverges."
@@ -160,6 +161,7 @@ def direct_hmc(beta:float, x, # (C, 1, L, L): where the chains start
             ratios.append(ratio.mean()); series.append(torch.stack([x.mean((1, 2))**2, torch.from_numpy(E) / L**2], 1))
     used += time.process_time()
     if not np.isfinite(E).all(): raise SamplingError('a direct chain diverged')
+    if ends is not None: ends.append(x[:, None].to(place))
     report = Report(float(np.mean(ratios)), float(np.exp(log)), trajectories * leapfrogs, 0)
     return torch.stack(series, 1).to(place), report, used / trajectories / C
 

@@ -81,12 +81,12 @@ def field_values(x, # (B, 1, L, L) fields
 def apart(a:dict, b:dict, # {name: (mean, error)}
           names=None # those judged; None: all that both have
          ) -> dict: # {name: (relative difference, in standard errors)}
-    "(a - b) / |b|, and |a - b| over the errors of both. ValueError for a name that one of them lacks."
+    """(a - b) / |b|, of U4 a - b, and |a - b| over the errors of both. ValueError for a name that one of them lacks."""
     names = [k for k in a if k in b] if names is None else list(names)
     if lost := [k for k in names if k not in a or k not in b]:
         raise ValueError(f'{lost} have no average; expected names among {[k for k in a if k in b]}')
-    return {k: ((a[k][0] - b[k][0]) / abs(b[k][0]), abs(a[k][0] - b[k][0]) / (a[k][1]**2 + b[k][1]**2)**.5)
-            for k in names}
+    size = lambda k: 1. if k.startswith('U4') else abs(b[k][0])
+    return {k: ((a[k][0] - b[k][0]) / size(k), abs(a[k][0] - b[k][0]) / (a[k][1]**2 + b[k][1]**2)**.5) for k in names}
 
 def along(difference, # (..., N) differences of two energies at N fields, in nats
           t): # (N,) a variable, such as M^2
@@ -99,19 +99,23 @@ def along(difference, # (..., N) differences of two energies at N fields, in nat
     return (d * (t - t.mean())).sum(-1) / (len(t) - 1) / t.std()
 
 # %% ../../nbs/log_concavity/13_weights.ipynb #0ba1a9c2
-def two_sides(joint, # a JointEnergy whose free energies were fitted
+def two_sides(joint, # a JointEnergy
               energy, # (B, 1, L, L) -> (B,): of the law
               made, held # fields of the cascade; of the law, not used in any fit
-             ) -> dict: # density, law: averages; sizes; nats along M^2 from either side; sd of E_0 - E; error along M^2
-    "ValueError for bad fields, or free energies that were given."
+             ) -> dict: # law, density: averages; shift; sizes; and, of E_0 - E in nats: along M^2, sd, error along M^2
+    "ValueError for bad fields."
     out, off = {}, {}
     for side, x, sign in (('law', made, 1), ('density', held, -1)):
-        E, again = energy(x.double()), joint.replicates(x)
+        E, again, m2 = energy(x.double()), None, x.double().mean((1, 2, 3))**2
         off[side] = joint.energy(x).double() - E
-        out[side] = averages(field_values(x, energy), sign * off[side], sign * (again - E))
-        m2, move = x.double().mean((1, 2, 3))**2, again - again.mean(0)
-        out |= {f'along {side}': float(along(off[side], m2)), f'sd {side}': float(off[side].std()),
-                f'error {side}': float(((len(again) - 1) / len(again) * (along(move, m2)**2).sum())**.5)}
+        if joint.equations:
+            again = joint.replicates(x) - E
+            move = along(again - again.mean(0), m2)
+            out[f'error {side}'] = float(((len(again) - 1) / len(again) * (move**2).sum())**.5)
+        out[side] = averages(field_values(x, energy), sign * off[side], None if again is None else sign * again)
+        out |= {f'along {side}': float(along(off[side], m2)), f'sd {side}': float(off[side].std())}
+    plain = averages(field_values(held, energy))
+    out['shift'] = {k: r for k, (r, _) in apart(out['density'], plain).items()}
     return out | {'sizes': both_sizes(off['law'], off['density'])}
 
 # %% ../../nbs/log_concavity/13_weights.ipynb #b1afb26d
