@@ -169,7 +169,7 @@ def mended(free, # an Averages on x_j, from a regression of gradients
     out = Averages(free.n, free.site, free.bond, free.stencils, [*free.terms, *terms], free.centre, free.scale)
     whole = out.features(paths.low.double())[:, -len(terms):]
     theta, _ = bridge_regression(paths, whole, -free.energy(paths.low).double())
-    out.theta.copy_(torch.cat([free.theta, -theta[:-1]]))
+    out.theta.copy_(torch.cat([free.theta, -theta[:-1].to(free.theta)]))
     return out
 
 # %% ../../nbs/log_concavity/14_bridges.ipynb #b51d9e03
