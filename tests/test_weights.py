@@ -42,6 +42,30 @@ def test_powers_of_means(n, terms):
         assert torch.isclose((m**p).sum(), f.features(x)[0, len(f) - len(terms) + terms.index((k, p))])
 
 
+@pytest.mark.parametrize('n, windows, terms', [
+    (1, (3, 5), ()), (2, (3, 5), ((3, 4), (3, 6))), (4, (3, 5), ((3, 4), (3, 6), (5, 4), (5, 6))), (8, (), ()),
+    (8, (3, 5), ((3, 4), (3, 6), (5, 2), (5, 4), (5, 6)))])
+def test_windows_of_a_free_energy(n, windows, terms): # squares of means are left out where the pairs span them
+    x = normal(200, 1, n, n)
+    f = F.coarse_family(x, nodes=4, windows=windows)
+    assert f.terms == terms
+    g = f.gradients(x).flatten(2).transpose(1, 2).flatten(0, 1)
+    g = g / g.norm(dim=0)
+    assert torch.linalg.eigvalsh(g.T @ g)[0] > 1e-7 # none of them is a sum of others
+    if (odd := F.coarse_family(x + 1, nodes=4, even=False)).terms:
+        assert {p for _, p in odd.terms} <= {2, 3, 4} and abs(odd.centre - 1) < .1
+
+
+def test_draws_keep_the_low_passes():
+    x = gaussian_field(lambda a, b: 1 / (.5 + 4 - 2 * a.cos() - 2 * b.cos()), 30, 4, generator('draws'), D)
+    f = Family(4, stencils=[{(0, 0): 1.}, LAPLACIAN])
+    f.theta.copy_(torch.tensor([.5, 1.], dtype=D))
+    y = F.redraw(f, haar, x, 3, generator=generator('r'), draws=2)
+    assert torch.allclose(haar.low(y), haar.low(x).repeat_interleave(2, 0)) and not torch.equal(y[0], y[1])
+    one, again = (F.redraw(f, haar, x, 3, generator=generator('r'), **k) for k in ({}, {'draws': 1}))
+    assert torch.equal(one, again) and torch.equal(one, y[::2])
+
+
 def test_replicates_are_refits():
     x = gaussian_field(lambda a, b: 1 / (.5 + 4 - 2 * a.cos() - 2 * b.cos()), 220, 4, generator('refit'), D)
     model = LogConcaveModel(nodes=3, polish_steps=0, even=True, isotropic=True).fit(x)
