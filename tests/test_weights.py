@@ -56,6 +56,15 @@ def test_windows_of_a_free_energy(n, windows, terms): # squares of means are lef
         assert {p for _, p in odd.terms} <= {2, 3, 4} and abs(odd.centre - 1) < .1
 
 
+@pytest.mark.parametrize('well, seed', [(1., 0), (1., 1), (3., 2), (.5, 3), (8., 4)]) # two narrow wells
+def test_equations_of_single_precision_are_positive(well, seed):
+    x = (normal(1500, 1, 4, 4, seed=seed) * .02 + well * normal(1500, 1, 1, 1, seed=seed + 9).sign()).float()
+    eq = F.gradient_regression(F.coarse_family(x), x, x, folds=4)
+    H, _ = eq.mean()
+    d = H.diagonal().rsqrt()
+    assert torch.linalg.eigvalsh(d[:, None] * H * d)[0] > -1e-12 and eq.solve(ridge=1e-8).isfinite().all()
+
+
 def test_draws_keep_the_low_passes():
     x = gaussian_field(lambda a, b: 1 / (.5 + 4 - 2 * a.cos() - 2 * b.cos()), 30, 4, generator('draws'), D)
     f = Family(4, stencils=[{(0, 0): 1.}, LAPLACIAN])

@@ -35,9 +35,9 @@ def gradient_regression(family, # of energies, side n
     H, b = (torch.zeros(len(parts), *k, dtype=torch.float64) for k in ((len(family), len(family)), (len(family),)))
     for f, part in enumerate(progress(parts, label)):
         for idx in part.split(batch):
-            d = family.gradients(x[idx]).flatten(2)
-            H[f] += torch.einsum('bki,bli->kl', d, d).double().cpu()
-            b[f] += torch.einsum('bki,bi->k', d, g[idx].flatten(1)).double().cpu()
+            d = family.gradients(x[idx]).flatten(2).double() # sums of float32 are not positive where features are near
+            H[f] += torch.einsum('bki,bli->kl', d, d).cpu()
+            b[f] += torch.einsum('bki,bi->k', d, g[idx].flatten(1).double()).cpu()
         H[f] /= len(part); b[f] /= len(part)
     return NormalEquations(H, b, torch.tensor([len(p) for p in parts], dtype=torch.float64))
 
