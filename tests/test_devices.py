@@ -8,8 +8,9 @@ from elsewhere import Away, away, back, elsewhere, leaves
 from torch import nn
 
 from deepstruct import classifiers, core, fields, lensing, morlet, networks, statistics, training, turbulence, wavelets
-from deepstruct.log_concavity import diagnose, direct, energies, error_bounds, free_energy, heavy_tails, hessians
-from deepstruct.log_concavity import langevin, maximum_likelihood, model, renormalisation, score_matching, your_fields
+from deepstruct.log_concavity import bridges, diagnose, direct, energies, error_bounds, free_energy, heavy_tails
+from deepstruct.log_concavity import hessians, langevin, maximum_likelihood, model, renormalisation, score_matching
+from deepstruct.log_concavity import weights, your_fields
 from deepstruct.phase_collapse import classification, frames, scattering
 from deepstruct.phase_collapse import networks as collapse
 from deepstruct.rainbow import alignment, covariance, dynamics, ensembles, kernels
@@ -386,6 +387,10 @@ def _(t, g):
     return series, r.rates, direct.direct_hmc(.5, x, 9, 2, g(), adapt=4)[0]
 
 
+@case('log_concavity.direct', 'fourier_hmc', there=True)
+def _(t, g): return direct.fourier_hmc(.5, t(images(3)), 9, 2, t(torch.ones(8, 5)), g(), adapt=4)[0]
+
+
 @case('log_concavity.langevin', 'relaxation')
 def _(t, g): return langevin.relaxation(t(normal(4, 60))).tau
 
@@ -486,6 +491,36 @@ def _(t, g):
     j = free_energy.joint_energy(m, x, width=1, folds=4)
     theta, cov = j.project(t(energies.phi4_family(4)), x, 4)
     return j.energy(x), j.gradient(x), theta.cpu().numpy(), cov.cpu().numpy()
+
+
+@case('log_concavity.free_energy', 'Averages')
+def _(t, g):
+    x, f = t(images(3)), free_energy.Averages(8, None, None, [energies.LAPLACIAN], ((3, 4), (0, 2)))
+    f.theta.copy_(normal(3).double())
+    return (f.energy(x), f.gradient(x), f.features(x), f.gradients(x), f.hessian(x, x),
+            f.laplacians(x, wavelets.Octave('haar')))
+
+
+@case('log_concavity.weights', 'effective_size both_sizes averages field_values apart along independence_metropolis '
+      'two_sides JointEnergy.replicates')
+def _(t, g):
+    x, w, again = t(images(60, 4)), t(normal(60)), t(normal(3, 60))
+    values = weights.field_values(x, fields.Phi4(.6, 4).energy)
+    m = model.LogConcaveModel(nodes=4, width=1, polish_steps=0).fit(x, g())
+    j = free_energy.joint_energy(m, x, width=1, folds=4)
+    a = weights.averages(values, w, again)
+    return (values, a, weights.both_sizes(w, w), weights.apart(a, a), weights.along(again, w),
+            weights.independence_metropolis(w, 0), weights.two_sides(j, fields.Phi4(.6, 4).energy, x, x))
+
+
+@case('log_concavity.bridges', 'bridge_paths bridge_regression judge_free_energy mended model_paths mend')
+def _(t, g):
+    x = t(images(40, 4))
+    m = model.LogConcaveModel(nodes=4, width=1, polish_steps=0, even=True).fit(x, g())
+    j = free_energy.joint_energy(m, x, width=1, folds=4)
+    paths = bridges.model_paths(m, x, 2, 1, g())
+    return ([(p.forward, p.reverse) for p in paths], bridges.mend(j, paths).energy(x),
+            vars(bridges.judge_free_energy(paths[0], j.free[0])))
 
 
 @case('log_concavity.error_bounds', 'precision_kl coarse_precision conditional_gaussian_kl gaussian_levels '
