@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LAST', 'SECOND', 'ClassMoments', 'ClassStatistics', 'fisher', 'fisher_floor', 'separation', 'concentration',
            'principal', 'power_law', 'nc1', 'nc2', 'nc3', 'nearest_mean', 'linear_probe', 'averaged', 'flattened',
-           'layer_statistics', 'chi2_p', 'bias_noise', 'over_sampling', 'shared_values', 'bootstrap', 'fisher_by_layer',
+           'layer_statistics', 'chi2_p', 'bias_noise', 'over_sampling', 'shared_values', 'fisher_by_layer',
            'layer_features', 'ridge_probe']
 
 # %% ../nbs/foundations/08_statistics.ipynb #580cc749
@@ -18,8 +18,8 @@ import torch
 from scipy import optimize, special
 from torch import Tensor, nn
 
-from .core import (as_weights, check_batch, check_labels, draw_on, generator, in_batches, measuring, seeded,
-                             steady, tensor, warn_once)
+from .core import (as_weights, check_batch, check_labels, generator, in_batches, measuring, steady,
+                             tensor, warn_once)
 
 # %% ../nbs/foundations/08_statistics.ipynb #1686de15
 def _features(x, d): # (B, d) float64
@@ -431,14 +431,6 @@ def shared_values(a:Tensor, b:Tensor # (n,), (N,) real
     sd, a, ordered = float(b.std()), a.detach().cpu().numpy(), b.detach().cpu().sort().values.numpy()
     hits = lambda a: (np.searchsorted(ordered, a + 1e-6 * sd) > np.searchsorted(ordered, a - 1e-6 * sd)).sum()
     return float(max(0, hits(a) - poisson.ppf(.999, np.mean([hits(a + i * 1e-3 * sd) for i in range(1, 21)]))))
-
-def bootstrap(f:Callable, # (n, ...) -> anything
-              x:Tensor, # (n, ...)
-              draws:int=200,
-              seed=None) -> list: # of f
-    "Of as many rows of x, drawn with replacement (Efron 1979)."
-    g = seeded(seed)
-    return [f(x[draw_on(x.device, torch.randint, len(x), (len(x),), generator=g)]) for _ in range(draws)]
 
 # %% ../nbs/foundations/08_statistics.ipynb #b1dd6a8c
 def fisher_by_layer(model:nn.Module, layers:Iterable, # as for `layer_statistics`

@@ -18,7 +18,7 @@ from deepstruct.log_concavity.free_energy import Tilted
 from deepstruct.log_concavity.hessians import conditional_hessians, detail_band, level_spectra, negative
 from deepstruct.log_concavity.maximum_likelihood import drawn_log_odds, log_odds_errors
 from deepstruct.networks import LearnedScattering, WaveletStep, circularity, multiply_adds
-from deepstruct.statistics import (ClassStatistics, bias_noise, bootstrap, chi2_p, fisher, fisher_by_layer,
+from deepstruct.statistics import (ClassStatistics, bias_noise, chi2_p, fisher, fisher_by_layer,
                                    layer_features, over_sampling, power_law, ridge_probe, shared_values)
 from deepstruct.wavelet_diffusion.denoisers import noisy, psnr, psnr_by_scale
 from deepstruct.wavelet_diffusion.gaussian import mode_power as power_spectrum, wiener
@@ -71,17 +71,6 @@ def test_copies_are_counted_in_any_unit(scale, copies):
     data = scale * normal(300, word='data')
     made = torch.cat([data[torch.randperm(300, generator=generator('pick'))[:copies]], scale * normal(100 - copies)])
     assert copies - 2 <= shared_values(made, data) <= copies # the quantile of chance is taken off
-
-def test_bootstrap_is_the_error_of_a_mean_and_draws_rows():
-    x = normal(200, 2)
-    means = torch.stack(bootstrap(lambda v: v.mean(0), x, 4000, 3))
-    assert means.std(0) * 200**.5 == pytest.approx(x.std(0, correction=0), rel=.05)
-    rows = {tuple(r) for r in x.tolist()}
-    assert all(tuple(r) in rows for v in bootstrap(lambda v: v, x, 2, 0) for r in v.tolist())
-    assert bootstrap(torch.sum, x, 3, 5) == bootstrap(torch.sum, x, 3, 5) != bootstrap(torch.sum, x, 3, 6)
-    g = generator('one stream')
-    assert bootstrap(torch.sum, x, 2, g) + bootstrap(torch.sum, x, 2, g) == bootstrap(torch.sum, x, 4,
-                                                                                      generator('one stream'))
 
 def test_power_law_is_the_weighted_fit_bit_by_bit():
     rng = np.random.default_rng(0)
@@ -333,7 +322,6 @@ ON = {
     'chi2_p': lambda t: chi2_p(t(normal(3)), t(normal(3, word='d')), t(torch.eye(3).double())),
     'over_sampling': lambda t: over_sampling(lambda q: float(q.mean()), t(normal(5)), t(normal(20))),
     'shared_values': lambda t: shared_values(t(normal(20)), t(normal(20))),
-    'bootstrap': lambda t: bootstrap(torch.mean, t(normal(20)), 3, 0),
     'fisher_by_layer': lambda t: fisher_by_layer(t(Net()), ['b'], (t(images()[0]), t(images()[1])), images(), 3),
     'layer_features': lambda t: layer_features(t(Net()), ['b'], t(images()[0])),
     'ridge_probe': lambda t: ridge_probe(t(normal(60, 4)), t(Y), t(normal(60, 4, word='z')), t(Y), 3),
