@@ -486,7 +486,7 @@ class LogConcaveModel(Sampled, Kept):
         generator, o, asked = seeded(seed), self.options, self.asked
         choose = asked['width'] is asked['nodes'] is potential is None
         raised = choose and not o['scattering'] if o['raised'] is None else o['raised']
-        raised = raised and check_wavelet(self.wavelet.name).dec_len > 2
+        raised = raised and type(self.wavelet) is Octave and check_wavelet(self.wavelet.name).dec_len > 2
         fields = self._source(x, finest if finest is None else whole(finest, 'finest'), borders)
         x = next(fields)
         o['even'], o['isotropic'], _, said = settle(x, asked['even'], asked['isotropic'], o['nodes'],
