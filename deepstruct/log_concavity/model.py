@@ -399,6 +399,9 @@ def by_sites(blocks, # iterable of (B, 1, L, L) fields
             if room > 0: have.append(x[:room].contiguous())
     return [torch.cat(kept.pop(k)) for k in sorted(kept)]
 
+def _lost(moments, most=5): # of each round of the polish: do they stay off by many standard errors?
+    return len(moments) > 1 and moments[-1] > max(most, moments[0] / 2)
+
 def learn_level(x, # (B, 1, n, n) fields x_{j-1}
                 step, # Octave or HalfOctave
                 polished, # of x: those that the polish is made on
@@ -407,7 +410,8 @@ def learn_level(x, # (B, 1, n, n) fields x_{j-1}
                 choose:bool=False, # the family by held-out folds, up to what the options allow
                 raised:bool=False # with a potential on the next finer grid
                ) -> tuple: # the Family, its mean stencil, the covariance of its theta, a dict of what there is to say
-    "The conditional energy of one step of the cascade."
+    """The conditional energy of one step of the cascade. Where polish cannot bring the moments of a chosen family to
+    those of the data, the largest one is taken if it brings them twice as near."""
     packets, basis, local = isinstance(step, HalfOctave), None, o['scattering'] and x.shape[-1] >= 8
     f = level_family(x, o['width'], o['nodes'], o['bond_below'], o['even'], o['isotropic'], None if local else step,
                      step.name if raised else None)
@@ -427,13 +431,15 @@ def learn_level(x, # (B, 1, n, n) fields x_{j-1}
     moments = polish(f, step, polished, o['polish_steps'], generator=generator, basis=basis,
                      spread=spread) if o['polish_steps'] else []
     if basis is not None: spread = spread @ basis
-    return f, mean_stencil(f, x[:2000]), spread.T @ spread, {'side': f.n, 'parameters': eq.g.shape[1],
+    found = f, mean_stencil(f, x[:2000]), spread.T @ spread, {'side': f.n, 'parameters': eq.g.shape[1],
         'couplings': sum(isinstance(s, Bands) for s in f.stencils), 'lift': lift, 'moments': moments, **about}
+    if not (choose and _lost(moments)): return found # score matching is blind to the weights of wells
+    largest = learn_level(x, step, polished, o, generator, potential, False, about['raised'])
+    return largest if largest[3]['moments'][-1] < moments[-1] / 2 else found
 
 # %% ../../nbs/log_concavity/03_model.ipynb #c0de0308
-def _astray(history, most=5): # a sentence on the levels where polish does not bring the moments to those of the data
-    far = [f'{m[-1]:.0f} at side {h["side"]}' for h in history
-           if len(m := h['moments']) > 1 and m[-1] > max(most, m[0] / 2)]
+def _astray(history): # a sentence on the levels where polish does not bring the moments to those of the data
+    far = [f'{h["moments"][-1]:.0f} at side {h["side"]}' for h in history if _lost(h['moments'])]
     return [f'moments of samples are off by {", ".join(far)} standard errors, and polish does not bring them back: '
             'samples will differ from the fields; transform these (a logarithm, ranks), or try more nodes or width'
             ] if far else []
