@@ -376,8 +376,8 @@ def copied(net:torch.nn.Module) -> torch.nn.Module: # a deep copy, of weights th
 def applied(net:torch.nn.Module, x:torch.Tensor): # what it gives
     "ValueError for a batch that it does not take."
     try: return net(x)
-    except torch.OutOfMemoryError: raise
     except (RuntimeError, IndexError, TypeError, AssertionError) as e:
+        if isinstance(e, torch.OutOfMemoryError) or 'DefaultCPUAllocator' in str(e): raise
         raise ValueError(f'{type(net).__name__} takes no {x.dtype} batch of shape {tuple(x.shape)} '
                          f'({type(e).__name__}: {str(e)[:200]}); expected images (batch, channels, height, width) as '
                          'it was made for') from e
@@ -391,10 +391,12 @@ def steady(net:torch.nn.Module, x:torch.Tensor): # a batch
     if not torch.equal(before, torch.get_rng_state()) and not all(map(torch.equal, one, leaves(x[:n]))):
         raise ValueError(f'{type(net).__name__} draws random numbers in evaluation mode; expected features that are a '
                          'function of the input: F.dropout needs training=self.training')
-    for a, b in zip(one, leaves(x[:(n + 1) // 2])): # of half of them; kernels round otherwise for other sizes
-        if not a.ndim or len(a) != n or n < 2 or not (a.is_floating_point() or a.is_complex()): continue
-        noise = max(torch.finfo(a.dtype).eps, 1e-3 * a.is_cuda)**.5 * float(a.abs().max())
-        if a.isfinite().all() and not float((a[:len(b)] - b).abs().max()) <= noise:
+    h = (n + 1) // 2 # the first half stays; as many images, since kernels round otherwise for other numbers
+    for a, b in zip(one, leaves(torch.cat([x[:h], x[:1].expand(n - h, *x.shape[1:])])) if n > 1 else ()):
+        axes = [k for k in range(a.ndim) if a.shape[k] == n and a.shape == b.shape]
+        if not axes or not a.numel() or not (a.is_floating_point() or a.is_complex()): continue
+        noise = torch.finfo(a.dtype).eps**.75 * float(a.abs().max()) # NaN or infinite: not judged here
+        if all(float((a.narrow(k, 0, h) - b.narrow(k, 0, h)).abs().max()) > noise for k in axes):
             raise ValueError(f'{type(net).__name__} gives an image other features beside other images; expected a '
                              'function of each: F.batch_norm needs training=self.training')
 

@@ -530,6 +530,7 @@ def _whole(x, mask, fill, masked, side): # refuses what is missing, or returns i
         kinds = {'masked': mask, 'NaN or infinite': bad, f'{value}, {how}': holes}
         said = ', '.join(f'{int(m.sum()):,} are {k}' for k, m in kinds.items() if m.any())
         raise ValueError(f'of {x.numel():,} values, in {int(lost.flatten(1).any(1).sum())} of {len(x)} fields, {said}; '
-                         'expected whole maps: leave these out, cut squares without holes by side=, or take masked=True'
+                         'expected whole maps: leave these out, cut squares without holes by '
+                         f'{"side=" if side is None else "a smaller side"}, or take masked=True'
                          + (', or fill=False where it is a value' if holes.any() and fill is None else ''))
     return x

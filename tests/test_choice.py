@@ -248,7 +248,7 @@ def test_the_largest_family_where_the_chosen_one_cannot_meet_the_moments(monkeyp
     assert about['nodes'] == 16 if largest else about['nodes'] < 16 and len(C) == len(f)
 
 def test_wells_at_the_coarsest_side_are_met():
-    """Fields in two wells (beta 0.76): held-out losses alone took two nodes for side 2, and the means came out wrong."""
+    """Two wells (beta 0.76): held-out losses alone may take two nodes for side 2, and the means come out wrong."""
     x = Phi4(.76, 8).simulate(2000, generator('wells'), chains=500).fields
     model = LogConcaveModel('db4', polish_steps=3).fit(x, seed=0)
     assert model.history[-1]['moments'][-1] < 5 and not model.warnings

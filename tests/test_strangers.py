@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils import prune
 
 import deepstruct as ds
+from deepstruct.core import steady
 from deepstruct.examine import _collected
 from deepstruct.log_concavity.your_fields import check
 from deepstruct.rainbow.alignment import Moments, alignment_error, angle, cka
@@ -41,7 +42,7 @@ class Pooled(Net): # what an image gives depends on the others
 class Centred(Net):
     def middle(self, x): return x - x.mean(0)
 class Shared(Net):
-    def middle(self, x): return x * torch.softmax(x.mean((2, 3)), 0)[:, :, None, None]
+    def middle(self, x): return x * len(x) * torch.softmax(9 * x.mean((2, 3)), 0)[:, :, None, None]
 class Ranked(Net):
     def middle(self, x): return x.argsort(0).float()
 class Rolled(Net):
@@ -81,8 +82,27 @@ def test_networks_that_draw_in_evaluation_are_refused(kind, verb, data):
 @pytest.mark.parametrize('kind', [Pooled, Centred, Shared, Ranked, Rolled, Statless])
 @pytest.mark.parametrize('verb', VERBS)
 def test_networks_that_mix_the_images_of_a_batch_are_refused(kind, verb, data):
+    torch.manual_seed(0)
     with pytest.raises(ValueError, match='other features beside other images|keeps no statistics'):
         VERBS[verb](kind().eval(), data)
+
+class Chaotic(nn.Module): # rounding grows by a factor at each layer
+    def __init__(self): super().__init__(); self.f = nn.ModuleList(nn.Linear(8, 8) for _ in range(40))
+    def forward(self, x):
+        for f in self.f: x = torch.tanh(3 * f(x))
+        return x
+class Squeezed(nn.Module):
+    def forward(self, x): return x.mean(1).squeeze()
+class Sides(nn.Module): # outputs of other layouts beside
+    def forward(self, x): return x, x.expand(2, *x.shape), x.T @ x * 0, x[:, :0], x.argmax(1), x.log()
+class Wide(nn.Module):
+    def forward(self, x): return x.double().expand(16, *x.shape)
+
+@pytest.mark.parametrize('n', [1, 2, 3, 5, 16, 40])
+@pytest.mark.parametrize('kind', [Chaotic, Squeezed, Sides, Wide])
+def test_networks_of_one_image_at_a_time_pass(kind, n):
+    torch.manual_seed(n)
+    with torch.no_grad(): steady(kind(), torch.randn(n, 8))
 
 @pytest.mark.parametrize('verb', VERBS)
 @pytest.mark.parametrize('lay', [lambda x: x.movedim(1, -1), lambda x: x[:, :1], lambda x: x.flatten(1), lambda x: x[0],

@@ -178,8 +178,7 @@ def model_paths(model, # a fitted LogConcaveModel of octaves
                 steps:int|None=None, # of the paths of side n; None: n^2 / 4, at least 24, which keeps the gap
                 leapfrogs:int=4, generator=None) -> list: # of Paths, finest first
     "Paths of every level. ValueError as `bridge_paths`."
-    model._fitted(); model._check(x, 20)
-    out = []
+    x, out = model.octaves(x), []
     for f in model.levels:
         out.append(bridge_paths(f, model.wavelet, x, steps or max(24, f.n**2 // 4), leapfrogs, generator=generator))
         x = model.wavelet.low(x)

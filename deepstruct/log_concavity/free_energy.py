@@ -78,6 +78,9 @@ def free_energy(energy, # conditional energy of side n: a Family with theta
     if x.shape[-1] != energy.n or energy.n != 2 * family.n:
         raise ValueError(f'fields of side {x.shape[-1]}, an energy of side {energy.n}, a family of side {family.n}; '
                          'expected n, n and n/2')
+    if hasattr(energy, 'frozen'):
+        raise ValueError('the energy sees moduli of details, and its gradient is that in the details alone; expected a '
+                         'model with scattering=False')
     if trajectories: x = redraw(energy, wavelet, x, trajectories, generator=generator, draws=draws)
     low, g = (torch.cat(a) for a in zip(*((wavelet.low(p), wavelet.low(energy.gradient(p))) for p in x.split(1000))))
     eq = gradient_regression(family, low, g, folds, label=f'side {energy.n}: free energy')
@@ -274,9 +277,11 @@ def joint_energy(model, # a fitted LogConcaveModel
                  folds:int=20, generator=None,
                  windows=(3, 5) # as in `coarse_family`
                 ) -> JointEnergy:
-    "Fits the free energies level by level. ValueError for a model that is not fitted, bad fields, or too few."
-    model._fitted(); model._check(x, 20)
-    o, free, equations = model.options, [], []
+    """Fits the free energies level by level. ValueError for a model that is not fitted, goes by half octaves or has
+    scattering energies, for bad fields, or too few."""
+    x, o, free, equations = model.octaves(x), model.options, [], []
+    if draws != 1 and not trajectories:
+        raise ValueError(f'draws is {draws} without trajectories; expected trajectories=1 or more')
     reach = (max(o['width'], (o['width'] + check_wavelet(model.wavelet.name).dec_len - 1) // 2) if width is None
              else width)
     for f in model.levels:

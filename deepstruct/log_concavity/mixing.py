@@ -34,7 +34,8 @@ def cascade_mixing(model, # a fitted LogConcaveModel of octaves
                    generator=None, **how # of `details_mixing`
                   ) -> dict: # tau, error: of the weighted mean; levels, fine to coarse: of each, with side and share
     "$\\bar\\tau$ and its parts. Source: CSLC (2306.00181), figure 5."
-    L, out = x.shape[-1], []
+    x, out = model.octaves(x, 2), []
+    L = x.shape[-1]
     for f, step in zip(model.levels, model.steps, strict=True):
         details = sum(p.numel() for p in step.detail(x[:1]))
         some = x[:min(256, max(8, chains * 768 // details))]

@@ -233,6 +233,13 @@ class Cascade(nn.Module):
                              f'and its side, one of {sides}')
         return -self.steps[level].detail(self.levels[level].gradient(x))
 
+    def octaves(self, x, min_samples:int=20) -> torch.Tensor: # (B, 1, L, L), of the type of the model
+        "Fields for every level. ValueError for a model of half octaves, another side, bad fields or too few."
+        self._fitted()
+        if 2**len(self.levels) != self.levels[0].n:
+            raise ValueError('the model goes by half octaves; expected half=False')
+        return self._check(x, min_samples)
+
     def _level(self, level): # its family, and the covariance of its theta
         self._fitted()
         if level not in range(len(self.levels)):
@@ -266,10 +273,11 @@ class Cascade(nn.Module):
         """The energy a site, without that of the pairs, of a field of side n that is t everywhere. The error is of one
         value t, given the family; those of others are correlated. ValueError for a level that the model has not."""
         f, cov = self._level(level)
+        if order not in (0, 1, 2): raise ValueError(f'order is {order!r}; expected 0, 1 or 2')
         t = torch.as_tensor(t, dtype=torch.float64)
         def features(t):
             out = [f.site.evaluate(t, order)] + ([2 * f.bond.evaluate(t, order)] if f.bond else [])
-            out.append(t.new_zeros(*t.shape, len(f.stencils)))
+            out.append(t.new_zeros(*t.shape, len(f) - sum(map(len, (f.site, f.bond or (), f.raised or ())))))
             if f.raised: out.append(4 * f.raised.evaluate(t / 2, order) / 2**order) # G^T t is t / 2
             return torch.cat(out, -1)
         F = features(t) if order else features(t) - features(torch.zeros_like(t))
@@ -351,6 +359,7 @@ class Kept(Cascade):
                    'scattering': f.state() if isinstance(f, ScatteringEnergy) else None}
                   for f, m, c in zip(self.levels, self.stencils, self.covariances)]
         return {'options': self.options, 'asked': self.asked, 'levels': levels, 'density': self.density.theta,
+                'dtype': str(self.dtype).removeprefix('torch.'),
                 'radius': self.density.radius, 'log': self.history}
 
     @classmethod
@@ -368,6 +377,7 @@ class Kept(Cascade):
             self.levels.append(f); self.stencils.append(_stencil(lv['mean'], self.wavelet.name))
             self.covariances.append(lv.get('covariance'))
         self.density, self.history = ScalarDensity(state['density'], state['radius'], even), state['log']
+        self.dtype = getattr(torch, state.get('dtype', 'float32'))
         return self
 
     def save(self, path):
@@ -493,6 +503,9 @@ class LogConcaveModel(Sampled, Kept):
         choose = asked['width'] is asked['nodes'] is potential is None
         raised = choose and not o['scattering'] if o['raised'] is None else o['raised']
         raised = raised and type(self.wavelet) is Octave and check_wavelet(self.wavelet.name).dec_len > 2
+        if borders == 'mirror' and self.wavelet.name in ('haar', 'db1'):
+            raise ValueError("mirrored fields have no Haar details at side 2; expected borders='smooth', or a longer "
+                             "wavelet such as 'db4'")
         fields = self._source(x, finest if finest is None else whole(finest, 'finest'), borders)
         x = next(fields)
         o['even'], o['isotropic'], _, said = settle(x, asked['even'], asked['isotropic'], o['nodes'],

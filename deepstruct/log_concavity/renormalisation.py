@@ -94,7 +94,8 @@ def octave_conditions(power, # (n, n) of a stationary Gaussian field, positive; 
                      ):
     """Yields the side, and the condition numbers of the precisions of the field of that side and of its details given
     what is kept. ValueError for power that is not positive."""
-    if power.ndim != 2 or len(power) & (len(power) - 1) or not (torch.isfinite(power) & (power > 0)).all():
+    square = power.ndim == 2 and power.shape[0] == power.shape[1] and not len(power) & (len(power) - 1)
+    if not square or not (torch.isfinite(power) & (power > 0)).all():
         raise ValueError(f'power of shape {tuple(power.shape)} from {float(power.min()):g}; expected positive finite '
                          'numbers on a square grid whose side is a power of two')
     while len(power) > 1:
@@ -173,7 +174,9 @@ def renormalised_potential(family, step, # of phi_{j-1}, fitted; an Octave
                           ) -> torch.Tensor: # the shape of t, float64
     """$\\bar v_j(t) + \\frac{\\mathrm{tr}\\,\\bar K_j}{2\\bar d_j}t^2$ less its value at 0: what does not depend on how
     quadratic terms are shared out. Source: CSLC (2306.00181), Fig. 4. ValueError with a potential on bonds."""
-    if family.bond: raise ValueError('the family has a potential on bonds; expected one on sites only')
+    if family.bond or family.raised or hasattr(family, 'frozen'):
+        what = 'a potential on bonds' if family.bond else 'more than a potential on sites and pairs'
+        raise ValueError(f'the family has {what}; expected one on sites only')
     site, _, pairs = family.split()
     traces = family.laplacians(torch.zeros(1, 1, family.n, family.n, dtype=torch.float64), step)[0, len(site):]
     t, o = t.double(), torch.zeros((), dtype=torch.float64)
@@ -318,6 +321,7 @@ def thermodynamic_integration(energy, # conditional energy of side n: a Family w
     """Source: WCRG (2207.04941), free energies, as CSLC (2306.00181) quotes it. ValueError for fields of other sides;
     SamplingError when chains diverge."""
     _of_side(energy.n, mean=mean); _of_side(energy.n // 2, low=low)
+    if hasattr(energy, 'frozen'): raise ValueError('the energy sees moduli of details; expected scattering=False')
     white = Whitening(mean_stencil(energy, mean), wavelet, energy.n, like=low)
     s, w = np.polynomial.legendre.leggauss(nodes)
     F, var, y, drop = 0., 0., None, trajectories // 5

@@ -285,7 +285,7 @@ def confining(family, # a ScatteringEnergy
     power = lambda d: torch.fft.fft2(step.embed_detail(step.detail(d)).double().cpu()).abs().square().mean((0, 1))
     white = power(torch.randn(200, 1, n, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
     inside, ends = white > .02 * white.max(), len(family.site)
-    inside[n // 2 + 1:], inside[:, n // 2 + 1:] = False, False # fields are alike under the symmetries of the square
+    inside[:, n // 2 + 1:] = False # fields are real
     at = inside.flatten().nonzero()[:, 0]
     at = at[:: max(1, len(at) // most)]
     delta = torch.eye(1, n * n, dtype=torch.float64).view(1, 1, n, n)
@@ -300,7 +300,8 @@ def confining(family, # a ScatteringEnergy
     A = torch.zeros(len(sites), len(at), K, dtype=torch.float64)
     for i, s in enumerate(sites): A[i, :, :ends] = s
     for j, s in enumerate(symbols): A[:, :, first + j] = s
-    waves, s = family.psi.square().sum(0).flatten()[at], family.nodes.clone()
+    waves, s = family.psi.square().sum(0), family.nodes.clone()
+    waves = ((waves + waves.flip(0, 1).roll((1, 1), (0, 1))) / 2).flatten()[at] # of a real field
     s[0] = family.size.ends[0]
     for j in range(k): A[j - k, :, [K - 2 * k + j, K - k + j]] = (waves * (-2 * s[j]).exp())[:, None]
     bound = share * (white / power(x[:500])).flatten()[at]
