@@ -255,3 +255,29 @@ def test_wells_at_the_coarsest_side_are_met():
     drawn = model.sample(2000, seed=1).mean((1, 2, 3)).abs()
     true = x.mean((1, 2, 3)).abs()
     assert abs(float(drawn.mean() / true.mean()) - 1) < .05
+
+
+def test_a_model_of_doubles_stays_one(tmp_path):
+    x = phi[.5][:100].double()
+    model = LogConcaveModel('haar', polish_steps=0, width=1, nodes=3).fit(x, seed=0)
+    model.save(tmp_path / 'm')
+    again = LogConcaveModel.load(tmp_path / 'm')
+    a, b = again.sample(2, seed=0), model.sample(2, seed=0)
+    assert a.dtype == torch.float64 and torch.equal(a, b)
+
+def test_a_mirrored_stack_has_no_haar_details_at_side_2():
+    x = phi[.5][:100, :, :8, :8]
+    with pytest.raises(ValueError, match="no Haar details.*'db4'"): LogConcaveModel('haar').fit(x, borders='mirror')
+
+@pytest.mark.parametrize('order', [-1, 3, 1.5, None, 'v'])
+def test_orders_of_a_potential(order):
+    model = LogConcaveModel('haar', polish_steps=0, width=1, nodes=3).fit(phi[.5][:100], seed=0)
+    with pytest.raises(ValueError, match='order is'): model.potential(torch.ones(2), order=order)
+
+def test_moduli_of_a_constant_field_are_none():
+    """The potential of a scattering level is that of its sites."""
+    model = LogConcaveModel('haar', polish_steps=0, width=1, nodes=3, scattering=True).fit(phi[.5][:200, :, :8, :8]
+                                                                                           .contiguous(), seed=0)
+    t, f = torch.linspace(0, 1, 5, dtype=torch.float64), model.levels[0]
+    want = f.site.evaluate(t, 2) @ f.theta[:len(f.site)]
+    assert torch.allclose(model.potential(t, 0, 2)[0], want) and model.potential(t, 0)[1] is None

@@ -7,7 +7,10 @@ from deepstruct.core import generator
 from deepstruct.fields import Phi4, gaussian_field
 from deepstruct.log_concavity import bridges as B, free_energy as F, weights as W
 from deepstruct.log_concavity.direct import fourier_hmc
+from deepstruct.log_concavity.bridges import model_paths
 from deepstruct.log_concavity.energies import LAPLACIAN, Family, Monomials
+from deepstruct.log_concavity.free_energy import joint_energy
+from deepstruct.log_concavity.mixing import cascade_mixing
 from deepstruct.log_concavity.model import LogConcaveModel
 from deepstruct.wavelets import Octave
 
@@ -196,3 +199,36 @@ def test_fourier_masses_leave_the_law_alone():
     (lambda: fourier_hmc(.5, torch.ones(2, 1, 4, 4), 5, 2, torch.zeros(4, 3)), 'positive numbers')])
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words.replace('(', r'\(').replace(')', r'\)')): call()
+
+
+@pytest.fixture(scope='module')
+def others():
+    """Models that have no joint energy, and fields."""
+    x = gaussian_field(lambda a, b: 1 / (.5 + 2 - torch.cos(a) - torch.cos(b)), 200, 8, generator('others'))
+    fitted = lambda **how: LogConcaveModel('haar', polish_steps=0, width=1, nodes=3, **how).fit(x, seed=0)
+    return {'plain': fitted(), 'half': fitted(half=True), 'scattering': fitted(scattering=True)}, x
+
+@pytest.mark.parametrize('kind, words', [('half', 'half octaves'), ('scattering', 'scattering=False')])
+def test_models_without_a_joint_energy_are_refused(others, kind, words):
+    models, x = others
+    with pytest.raises(ValueError, match=words): joint_energy(models[kind], x)
+
+@pytest.mark.parametrize('use', [joint_energy, model_paths, cascade_mixing], ids=lambda f: f.__name__)
+def test_fields_are_taken_as_fit_takes_them_or_refused(others, use):
+    models, x = others
+    for bad, words in ((x[..., :4, :4].contiguous(), 'side 4'), (x[:, :, :6, :6], 'side 6'), (x[:1], '1 field'),
+                       (x * torch.nan, 'NaN')):
+        with pytest.raises(ValueError, match=words): use(models['plain'], bad)
+    with pytest.raises(ValueError, match='not fitted'): use(LogConcaveModel('haar'), x)
+    with pytest.raises(ValueError, match='half octaves'): use(models['half'], x)
+
+def test_arrays_and_half_precision_give_the_same_joint_energy(others):
+    models, x = others
+    want = joint_energy(models['plain'], x).free[0].theta
+    assert torch.equal(joint_energy(models['plain'], x.numpy()).free[0].theta, want)
+    half = joint_energy(models['plain'], x.half()).free[0].theta
+    assert torch.equal(half, joint_energy(models['plain'], x.half().float()).free[0].theta)
+
+def test_draws_need_trajectories(others):
+    models, x = others
+    with pytest.raises(ValueError, match='draws is 7 without trajectories'): joint_energy(models['plain'], x, draws=7)
