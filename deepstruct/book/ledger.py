@@ -318,8 +318,9 @@ def figures(preset:str|None=None, out=None) -> list: # of dicts, in the order of
         r, home = got.get(id, {}), book.place(told.get('paper'), str(told.get('of')))
         path = (Path(out) if out else root / 'data/results' / str(r.get('preset'))).resolve() / 'figures' / f'{id}.png'
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-        rows.append({k: told.get(k) for k in ('paper', 'of', 'title', 'notebook')} | dict(
-            id=id, place=home[1].name if home else told.get('of'), png=name if r and path.exists() else None,
+        rows.append({k: told.get(k) for k in ('paper', 'of', 'notebook')} | dict(
+            id=id, title=told.get('title') or r.get('title', ''), # it may be made by the page
+            place=home[1].name if home else told.get('of'), png=name if r and path.exists() else None,
             preset=r.get('preset') or preset, seconds=r.get('seconds')))
     return _stale(rows, got)
 
