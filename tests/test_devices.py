@@ -502,7 +502,7 @@ def _(t, g):
 
 
 @case('log_concavity.weights', 'effective_size both_sizes averages field_values apart along independence_metropolis '
-      'two_sides JointEnergy.replicates')
+      'two_sides')
 def _(t, g):
     x, w, again = t(images(60, 4)), t(normal(60)), t(normal(3, 60))
     values = weights.field_values(x, fields.Phi4(.6, 4).energy)
