@@ -11,7 +11,7 @@ from deepstruct.log_concavity import model as M
 from deepstruct.log_concavity.diagnose import diagnose_step
 from deepstruct.log_concavity.energies import Family, Pinned, Spline, Tabulated, apply, shells
 from deepstruct.log_concavity.hessians import curvature, detail_band, level_spectra
-from deepstruct.log_concavity.langevin import local_diagonal, mean_stencil
+from deepstruct.log_concavity.langevin import Conditional, Whitening, local_diagonal, mean_stencil, run_chain
 from deepstruct.log_concavity.model import LogConcaveModel, choose_family, confine, level_family, polish
 from deepstruct.log_concavity.score_matching import influence, normal_equations
 from deepstruct.wavelets import HalfOctave, Octave
@@ -169,6 +169,34 @@ def test_raised_potential_by_autograd_and_dense_matrices(name, n, even, step):
     table = Tabulated(f, x)
     assert (table.gradient(x) - g).abs().max() < 1e-3 * g.abs().max()
     assert torch.allclose(table.energy(x), f.energy(x), rtol=1e-4)
+
+
+@pytest.mark.parametrize('even', [True, False])
+@pytest.mark.parametrize('far', [.5, 2.9, 3.1, 30., 1e4])
+def test_tables_far_beyond_the_data(even, far):
+    """A spline has constant curvature beyond its last node, and so must what the chains see: where sites go far and
+    pairs pull, an energy that ends with its table has no lower bound."""
+    x = torch.randn(40, 1, 4, 4, dtype=D, generator=generator('far')) + (0 if even else .3)
+    f = level_family(x, 1, 5, even=even)
+    assert f.bond and len(f.site) > 2
+    f.theta.normal_(generator=generator('theta of far'))
+    z = x / x.abs().amax((1, 2, 3), True) * far * float(f.site.nodes.abs().max())
+    table = Tabulated(f, z)
+    assert (table.gradient(z) - f.gradient(z)).abs().max() < 1e-4 * f.gradient(z).abs().max()
+    assert torch.allclose(table.energy(z), f.energy(z), rtol=1e-4, atol=1e-4)
+
+
+def test_samples_stay_where_bonds_pull_and_sites_hold():
+    """At side 2 with sites of curvature 69 and bonds of -66 the energy grows in every direction, in two of them
+    slowly: chains from far outside the tables come back."""
+    f = Family(2, Spline([.01, 7.]), Spline([.01, 7.]), [])
+    f.theta.copy_(torch.tensor([34., 69., -34., -65.6], dtype=D))
+    step, low = Octave('haar'), torch.zeros(400, 1, 1, 1)
+    white = Whitening(mean_stencil(f, torch.randn(50, 1, 2, 2)), step, 2, like=low)
+    target, g = Conditional(f, step, low, white), generator('bonds')
+    y = 200 * torch.randn(400, 3, 1, 1, generator=g)
+    y, _ = run_chain(target, y, 120, 8, g, .3)
+    assert target.field(y).abs().max() < 10
 
 
 def test_local_diagonal_of_a_raised_potential():

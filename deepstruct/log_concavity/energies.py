@@ -356,26 +356,40 @@ def neighbours(step, # a HalfOctave
 
 # %% ../../nbs/log_concavity/00_energies.ipynb #bf1226aa
 class Table:
-    "A combined potential and its derivative on a fine grid."
+    "A combined potential and its derivative on a fine grid, and their Taylor polynomials beyond its ends."
     def __init__(self, potential, theta, like, # a tensor of the dtype and device that it acts on
                  reach:float=3., points:int=1 << 16):
         self.end, self.points = reach * float(potential.nodes.abs().max()), points
         grid = torch.linspace(-self.end, self.end, points + 1, dtype=torch.float64)
         self.value, self.force = (potential.evaluate(grid, k, theta).to(like) for k in (0, 1))
+        self.ends = [potential.evaluate(grid[[0, -1]], k, theta).to(like) for k in (1, 2)]
 
     def _place(self, t, offset): # in units of the grid
         return torch.add(t.new_tensor(self.points / 2 + offset), t, alpha=self.points / (2 * self.end))
 
+    def _beyond(self, t): # how far beyond the nearest end, slope and curvature there; None if no value is beyond
+        low, high = torch.aminmax(t)
+        if -self.end <= low and high <= self.end: return None
+        return t - t.clamp(-self.end, self.end), *(e[(t > 0).long()] for e in self.ends)
+
     def energy(self, t):
-        "Linear between the points and beyond the ends."
-        a = self._place(t, 0.).flatten()
+        "Linear between the points."
+        beyond, inside = self._beyond(t), t
+        if beyond: inside = t.clamp(-self.end, self.end)
+        a = self._place(inside, 0.).flatten()
         i = a.to(torch.int32).clamp_(0, self.points - 1)
-        return torch.lerp(self.value.index_select(0, i), self.value.index_select(0, i + 1), a - i).view_as(t)
+        e = torch.lerp(self.value.index_select(0, i), self.value.index_select(0, i + 1), a - i).view_as(t)
+        if not beyond: return e
+        far, slope, curvature = beyond
+        return e + far * (slope + curvature * far / 2)
 
     def gradient(self, t):
         "At the nearest point."
-        return self.force.index_select(0,
-                                       self._place(t, .5).to(torch.int32).clamp_(0, self.points).flatten()).view_as(t)
+        beyond, inside = self._beyond(t), t
+        if beyond: inside = t.clamp(-self.end, self.end)
+        i = self._place(inside, .5).to(torch.int32).clamp_(0, self.points).flatten()
+        g = self.force.index_select(0, i).view_as(t)
+        return g + beyond[2] * beyond[0] if beyond else g
 
 class Tabulated:
     "The `energy` and `gradient` of a family with its present theta, from tables and one Fourier multiplier."
