@@ -317,6 +317,12 @@ def _sampled(report, model, n, g): # (<= n, 1, side, side), or None
     report.card(said, bad=True); report.short.append(said.split('. ')[0] + '.')
     return torch.cat(kept) if kept else None
 
+def _seed(model): # with which the lines on the page give samples; None: with none of eight
+    for seed in range(8):
+        try: model.sample(16, seed)
+        except SamplingError: continue
+        return seed
+
 def _modelled(report, x, before, out, seed, usage): # the common part of maps and pictures
     report.section('Which assumptions hold')
     d = _diagnosed(x)
@@ -336,9 +342,10 @@ def _modelled(report, x, before, out, seed, usage): # the common part of maps an
     y = _sampled(report, model, min(len(x), 400), g)
     if y is not None: _beside(report, x, y, g)
     report.section('How to use it')
-    if y is None: usage = usage.replace('y, energy = model.sample(16), model', 'energy = model')
-    report.code(usage.format(model=str(place)))
-    new = '' if y is None else 'y are new samples in the same units; '
+    drawn = None if y is None else _seed(model)
+    if drawn is None: usage = usage.replace('y, energy = model.sample(16, seed={seed}), model', 'energy = model')
+    report.code(usage.format(model=str(place), seed=drawn))
+    new = '' if drawn is None else 'y are new samples in the same units; '
     report.say(f'x is what the model saw, in units of facts["sd"] about facts["mean"]; {new}energy has the terms of '
                'the negative log-density of x, from fine to coarse, up to constants.')
 
@@ -347,7 +354,7 @@ _FIELDS_USE = """from deepstruct.files import read_fields
 from deepstruct.examine import LogConcaveModel, prepared
 x, facts = prepared(read_fields({source!r}{name}){side})
 model = LogConcaveModel.load({{model!r}})
-y, energy = model.sample(16), model.energy(x[:16])"""
+y, energy = model.sample(16, seed={{seed}}), model.energy(x[:16])"""
 
 def examine_fields(source, out, seed:int=0, name=None, side=None) -> Path:
     "The page on maps; ValueError as `read_fields` and `prepared`."
@@ -374,7 +381,7 @@ _IMAGES_USE = """from deepstruct.data import patches
 from deepstruct.examine import LogConcaveModel, image_folder, prepared
 x, facts = prepared(patches(image_folder({source!r}), {side}, {count}))
 model = LogConcaveModel.load({{model!r}})
-y, energy = model.sample(16), model.energy(x[:16])"""
+y, energy = model.sample(16, seed={{seed}}), model.energy(x[:16])"""
 
 def _pictures(report, images, files): # what they are
     shapes, flat = {}, torch.cat([x.flatten()[::7] for x in images])
