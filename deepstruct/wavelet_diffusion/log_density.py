@@ -51,7 +51,7 @@ def dual_loss(draw:Callable, # generator -> x (B, ...)
         return loss + weight * (t / z[0].numel() * time - .5 + z.flatten(1).square().mean(1) / 2).square().mean()
     return loss
 
-# %% ../../nbs/wavelet_diffusion/10_log_density.ipynb #53d3a071
+# %% ../../nbs/wavelet_diffusion/10_log_density.ipynb #a8b1d58f
 class _Level(nn.Module): # a function of the noise alone, 0 at the start
     def __init__(self, width=32):
         super().__init__()
@@ -97,7 +97,7 @@ class InnerProduct(nn.Module):
                 t:Tensor # (B,)
                ) -> Tensor: # (B,)
         v = self.sd.square()
-        a, log_sigma = (y - self.mean) / _beside(v + t, y).sqrt(), (t / v).log() / 8 # four times slower than of a UNet
+        a, log_sigma = (y - self.mean) / _beside(v + t, y).sqrt(), (t / v).log() / 8 # a quarter of log(sigma / sd): smoother
         inner = (v / t).sqrt() / 2 * (a * self.net(a, log_sigma)).flatten(1).sum(1)
         return _white(y, self.mean, v + t) - inner - v / (v + t) * y[0].numel() * self.level(log_sigma)
 
