@@ -138,19 +138,22 @@ def test_a_plane_is_enough():
         b = dual_loss(lambda g: flat, .2, 5., weight, in_a_plane(d), d)(U, generator('z')).detach()
         assert float(a) == pytest.approx(float(b), rel=.02)
     r = chi(50, 50_000, generator('chi'))
-    assert float(r.square().mean()) == pytest.approx(50, rel=.01) and float(r.square().std()) == pytest.approx(10, rel=.03)
+    assert float(r.square().mean()) == pytest.approx(50, rel=.01)
+    assert float(r.square().std()) == pytest.approx(10, rel=.03)
 
 def test_radial_energies_see_the_norm_alone():
     U, y, t = RadialMixture(5, 3, generator=1).double(), normal(4, 5), torch.rand(4, generator=generator('t')).double()
     Q = torch.linalg.qr(normal(5, 5, word='Q')).Q
     assert torch.allclose(U(y @ Q, t), U(y, t)) and not torch.allclose(U(2 * y, t), U(y, t))
-    assert torch.equal(RadialMixture(4, generator=3).coefficients[0].weight, RadialMixture(4, generator=3).coefficients[0].weight)
+    a, b = (RadialMixture(4, generator=3).coefficients[0].weight for _ in range(2))
+    assert torch.equal(a, b)
 
 # the network
 
 def ready(model, mean=.3, sd=2., word='weights'): # with units, and no weight that is zero
     g = generator(word)
-    with torch.no_grad(): [w.copy_(.3 * torch.randn(w.shape, generator=g) / w[0].numel()**.5) for w in model.parameters()]
+    with torch.no_grad():
+        for w in model.parameters(): w.copy_(.3 * torch.randn(w.shape, generator=g) / w[0].numel()**.5)
     model.energy.mean.fill_(mean); model.energy.sd.fill_(sd)
     return model
 
@@ -207,7 +210,8 @@ def test_what_goes_in_and_comes_out():
     model = ready(LogDensity(**IMAGES))
     want = model.log_prob(x)
     assert want.shape == (7,) and want.dtype == torch.float32
-    for same in (x.float(), x.numpy(), x.numpy().astype('>f8')): assert torch.allclose(model.log_prob(same), want, atol=1e-4)
+    for same in (x.float(), x.numpy(), x.numpy().astype('>f8')):
+        assert torch.allclose(model.log_prob(same), want, atol=1e-4)
     assert torch.allclose(model.log_prob(x.half()), want, atol=.5)
     assert torch.allclose(model.log_prob(x, batch=2), want, atol=1e-4)
     assert torch.allclose(model.denoise(x, .5, batch=3), model.denoise(x, .5), atol=1e-5)
