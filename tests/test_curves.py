@@ -44,7 +44,7 @@ def test_every_file_is_whole(path):
         assert all(a <= b for a, b in r.get('settings', {}).get('bin_edges', []))
 
 
-def test_there_are_files_of_eight_papers(): assert len(FILES) == 8
+def test_there_are_files_of_nine_papers(): assert len(FILES) == 9
 
 
 FIG3 = {1: [.351, .255, .179, .118, .076, .042], 2: [.586, .522, .459, .383, .312, .239],
