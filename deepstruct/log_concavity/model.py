@@ -468,8 +468,8 @@ class LogConcaveModel(Sampled, Kept):
                  even:bool|None=None, # fields with p(-x) = p(x); None: if the fields of the fit are such
                  isotropic:bool|None=None, # fields with the symmetries of the square; None likewise
                  polish_steps:int=6, # Newton steps of maximum likelihood per level; 0: score matching alone
-                 polish_fields:int=4000, # fields used by them
-                 ridge:float=1e-7, # of the normal equations
+                 polish_fields:int=4000, # fields used by them; scattering levels: at most 400,000 sites, or 60 fields
+                 ridge:float=1e-7, # of the normal equations; scattering levels have one of their own
                  half:bool=False, # steps of half an octave on sides of 8 and more
                  scattering:bool=False): # moduli of the details against those of the low-pass, on sides of 8 and more
         super().__init__(wavelet, half)
