@@ -64,7 +64,8 @@ def test_bumps(spread):
     assert torch.allclose(peaks, b.quantile * 7**.5)
 
 
-@pytest.mark.parametrize('step, n', [(HalfOctave('db2', 1), 16), (HalfOctave('db2', 2), 16), (HalfOctave('haar', 1), 8)])
+@pytest.mark.parametrize('step, n', [(HalfOctave('db2', 1), 16), (HalfOctave('db2', 2), 16),
+                                     (HalfOctave('haar', 1), 8)])
 def test_pairs_stand_once_and_span_the_stationary_ones(step, n):
     pairs = A.sub_band_pairs(step, n)
     m = n // 4
