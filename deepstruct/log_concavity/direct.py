@@ -175,7 +175,8 @@ def fourier_hmc(beta:float, x, # (C, 1, L, L): where the chains start
                 generator=None, step:float|None=None, adapt:int=200, goal:float=.7, label:str|None=None) -> tuple:
     """HMC of phi^4 with masses in Fourier space; arguments and results of `direct_hmc`. Source: Batrouni et al.,
     Langevin simulations of lattice field theories (1985), Fourier acceleration. ValueError for bad fields, no
-    trajectories, a power that is not positive or of no real field, or a step that is not; SamplingError when a chain diverges."""
+    trajectories, a power that is not positive or of no real field, or a step that is not; SamplingError when a chain
+    diverges."""
     place, (x, _, g, E) = x.device, _begin(beta, x)
     (C, L), V, kept = x.shape[:2], torch.as_tensor(power, dtype=torch.float64, device='cpu'), []
     if trajectories < 1 or leapfrogs < 1 or V.shape != (L, L // 2 + 1) or not ((V > 0) & V.isfinite()).all():
@@ -183,8 +184,8 @@ def fourier_hmc(beta:float, x, # (C, 1, L, L): where the chains start
                          f'expected at least one of each, and ({L}, {L // 2 + 1}) positive numbers')
     edges = V[:, [0, L // 2]] # where k and -k stand both
     if not torch.allclose(edges, edges.flip(0).roll(1, 0), rtol=1e-3):
-        raise ValueError('the power differs between k and -k by up to '
-                         f'{float((edges / edges.flip(0).roll(1, 0) - 1).abs().max()):.2g}; expected that of real fields')
+        far = float((edges / edges.flip(0).roll(1, 0) - 1).abs().max())
+        raise ValueError(f'the power differs between k and -k by up to {far:.2g}; expected that of real fields')
     if step is not None and not step > 0: raise ValueError(f'step is {step}; expected a positive number')
     V, g, E = V / V.mean(), torch.from_numpy(g), torch.from_numpy(E)
     multiply = lambda s, v: torch.fft.irfft2(s * torch.fft.rfft2(v), s=(L, L))

@@ -27,8 +27,8 @@ class Flow:
     @torch.no_grad()
     def energy(self, x): # (B, 1, n, n)
         "$-\\log q(x)$, (B,) float64."
-        return torch.cat([-self.flow().log_prob(self.flat(q)).double() for q in x.split(1000)]) + self.side**2 * math.log(
-            self.scale)
+        log_q = torch.cat([self.flow().log_prob(self.flat(q)).double() for q in x.split(1000)])
+        return self.side**2 * math.log(self.scale) - log_q
 
     @torch.no_grad()
     def sample(self, n:int, seed:int) -> torch.Tensor: # (n, 1, side, side)
@@ -41,8 +41,8 @@ class Flow:
 def learn_flow(x, # (B, 1, n, n) fields, n even; a tenth of them, the last, is held out
                seconds:float, # of the processor
                seed:int=0, transforms:int=4, width:int=256, rate:float=1e-3, batch:int=256) -> Flow:
-    """A coupling flow by maximum likelihood, with `history`, the held-out energies. ImportError without zuko; ValueError
-    for bad fields, an odd side, or no time."""
+    """A coupling flow by maximum likelihood, with `history`, the held-out energies. ImportError without zuko;
+    ValueError for bad fields, an odd side, or no time."""
     n, seconds = check_fields(x, min_samples=20, channels=1, divisible=2).shape[-1], number(seconds, 'seconds')
     if not seconds > 0: raise ValueError(f'seconds is {seconds}; expected a positive number')
     try: from zuko.flows import NSF

@@ -47,8 +47,8 @@ def averages(values:dict, # {name: (N,)} of independent fields
     lengths, fewer fields than two folds, fewer folds than two, or weights that are none."""
     V, names = [tensor(v, k).detach().double() for k, v in values.items()], list(values)
     if len({v.shape for v in V}) != 1 or V[0].ndim != 1:
-        raise ValueError('values have shapes ' + (', '.join(f'{k} {tuple(v.shape)}' for k, v in zip(names, V)) or 'none')
-                         + '; expected one number a field, of the same fields each')
+        told = ', '.join(f'{k} {tuple(v.shape)}' for k, v in zip(names, V)) or 'none'
+        raise ValueError(f'values have shapes {told}; expected one number a field, of the same fields each')
     if folds < 2: raise ValueError(f'folds is {folds}; expected two or more, for an error')
     V = torch.stack(V, 1)
     log_w = torch.zeros(len(V), dtype=V.dtype, device=V.device) if log_w is None else tensor(log_w, 'log_w')
