@@ -11,7 +11,7 @@ from deepstruct.fields import gaussian_field
 from deepstruct.log_concavity import appendices as A
 from deepstruct.log_concavity.energies import Family, Monomials
 from deepstruct.log_concavity.score_matching import normal_equations
-from deepstruct.wavelets import HalfOctave
+from deepstruct.wavelets import HalfOctave, packets
 
 D = torch.float64
 WELLS = dict(energy=lambda x: x**4 / 4 - x**2 / 2, slope=lambda x: x**3 - x, reach=5.)
@@ -78,6 +78,20 @@ def test_pairs_stand_once_and_span_the_stationary_ones(step, n):
     H, _ = A.sub_band_equations(x, step, A.Bumps(x, 5), pairs)
     d = H.diagonal().rsqrt()
     assert torch.linalg.eigvalsh(d[:, None] * H * d)[0] > 1e-4 # none is a sum of others
+
+
+def test_gradients_of_pairs():
+    """Of products of PyTorch's own rolls of the packets, by automatic differentiation in the details."""
+    step, n = HalfOctave('db2', 1), 16
+    x = torch.randn(1, 1, n, n, generator=generator('gradients'), dtype=D)
+    site, pairs = A.Bumps(x, 3, 3.), A.sub_band_pairs(step, n, 3)
+    got, _ = A.sub_band_gradients(x, step, site, pairs)
+    low, y = step.low(x), step.detail(x).requires_grad_()
+    bands = packets(step.synthesis(low, y), 'db2', 2)[0]
+    for k, (c, d, (a, b)) in list(enumerate(pairs, len(site)))[::23]:
+        form = sum(bands[c][i, j] * bands[d][(i + a) % 4, (j + b) % 4] for i in range(4) for j in range(4))
+        want, = torch.autograd.grad(form, y, retain_graph=True)
+        assert torch.allclose(got[0, k], want.flatten()), (c, d, a, b)
 
 
 def test_algorithm_1_of_white_noise():
