@@ -45,7 +45,7 @@ setup(
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=['deepstruct*']), package_data={'deepstruct': ['py.typed']},
     install_requires=shlex.split(cfg['requirements']),
-    extras_require={k: shlex.split(cfg[f'{k}_requirements']) for k in ('dev', 'fid', 'files')},
+    extras_require={k: shlex.split(cfg[f'{k}_requirements']) for k in ('dev', 'fid', 'files', 'flow')},
     entry_points={'console_scripts': cfg['console_scripts'].split('\n'), 'nbdev': ['deepstruct=deepstruct._modidx:d']},
     cmdclass={'build_py': WithData, 'sdist': WithSources}, zip_safe=False,
 )

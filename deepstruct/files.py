@@ -524,7 +524,11 @@ def _whole(x, mask, fill, masked, side): # refuses what is missing, or returns i
     lost = lost | holes
     if side is not None:
         x, mask, bad, holes, lost = (_squares(a, whole(side, 'side')) for a in (x, mask, bad, holes, lost))
-        if not masked and (good := ~lost.flatten(1).any(1)).any(): return x[good]
+        if not masked and (good := ~lost.flatten(1).any(1)).any():
+            if fill is None and (guessed := int((holes.flatten(1).any(1) & ~(mask | bad).flatten(1).any(1)).sum())):
+                warnings.warn(f'{guessed} of {len(x)} squares are left out because they hold {value}, {how}, taken for '
+                              'a fill value; fill=False where it is a value', stacklevel=3)
+            return x[good]
     if masked: return x.masked_fill(lost, torch.nan) if lost.any() else x, lost
     if lost.any():
         kinds = {'masked': mask, 'NaN or infinite': bad, f'{value}, {how}': holes}

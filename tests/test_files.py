@@ -423,6 +423,19 @@ def test_squares_without_holes(hole, side):
     x, lost = read_fields(X, mask=hole, side=side, masked=True)
     assert np.array_equal(lost[:, 0].numpy(), [m for _, m in cells]) and torch.equal(torch.isnan(x), lost)
 
+def test_squares_left_out_for_a_guessed_fill_value_are_counted():
+    a = RNG.standard_normal((3, 16, 16)).astype('f4')
+    a[0, 1, 1:3] = a[2, 9, 9] = -9999.
+    with pytest.warns(UserWarning, match='2 of 12 squares are left out because they hold -9999.0, far outside'):
+        assert len(read_fields(a, side=8)) == 10
+    a[0, 0, 0] = np.nan # that square has a hole of another kind too
+    with pytest.warns(UserWarning, match='1 of 12 squares'): assert len(read_fields(a, side=8)) == 10
+    for how in (dict(fill=-9999.), dict(fill=False), dict(masked=True)): # told, or nothing is left out for it
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            read_fields(a, side=8, **how)
+
+
 @pytest.mark.parametrize('how, words', [
     (dict(mask=X > 5, side=16), 'side is 16'), (dict(side=2.5), 'side is 2.5'), (dict(side=0), 'side is 0'),
     (dict(mask=X), 'other than 0 and 1'), (dict(mask=X[0, 0] > 0), r'mask has shape \(12,\)'),

@@ -181,12 +181,37 @@ def test_fourier_masses_leave_the_law_alone():
         assert abs(float(m.mean() - t.mean())) < 4.5 * float((m.var() / 40 + t.var() / 2000)**.5)
 
 
+def test_a_power_is_that_of_real_fields_or_refused():
+    x = torch.zeros(2, 1, 4, 4)
+    power = torch.fft.rfft2(normal(50, 4, 4)).abs().square().mean(0)
+    fourier_hmc(.5, x, 1, 1, power, generator('real'), adapt=1)
+    for row, column in ((1, 0), (3, 2)): # each has its mirror image, which stays
+        other = power.clone()
+        other[row, column] *= 1.1
+        with pytest.raises(ValueError, match='k and -k by up to 0.1'): fourier_hmc(.5, x, 1, 1, other)
+    inner = power.clone()
+    inner[1, 1] *= 2 # -k is not stored
+    fourier_hmc(.5, x, 1, 1, inner, generator('real'), adapt=1)
+
+
+def test_two_folds_are_the_least():
+    m, e = W.averages({'a': torch.tensor([1., 2., 3., 4.])}, folds=2)['a']
+    assert m == 2.5 and abs(e - 1.) < 1e-12 # halves 1.5 and 3.5
+    assert W.apart({'a': (1, .3)}, {'a': (1, 0.)}) == {'a': (0., 0.)}
+
+
 @pytest.mark.parametrize('call, words', [
     (lambda: F.Averages(4, terms=((2, 4),)), 'odd'), (lambda: F.Averages(4, terms=((3, 1),)), 'powers of 2'),
     (lambda: F.Averages(4, scale=0.), 'positive'), (lambda: W.effective_size([0., float('nan')]), 'NaN'),
     (lambda: W.effective_size([-np.inf] * 4), 'minus infinity'),
     (lambda: W.effective_size([np.inf, 0.]), 'largest inf'),
     (lambda: W.effective_size([[0.]]), 'shape'), (lambda: W.averages({'a': normal(9)}, normal(8)), '8 weights'),
+    (lambda: W.averages({'a': normal(9), 'b': normal(8)}), 'a (9,), b (8,)'), (lambda: W.averages({}), 'none'),
+    (lambda: W.averages({'a': torch.tensor(1.)}), 'a ()'), (lambda: W.averages({'a': normal(9, 2)}), '(9, 2)'),
+    (lambda: W.averages({'a': normal(1)}), 'four fields'),
+    (lambda: W.averages({'a': normal(9)}, folds=1), 'folds is 1'),
+    (lambda: W.apart({'a': (1, 0.), 'b': (1, .1)}, {'a': (1, 0.), 'b': (1, .1)}), "'a'] have errors"),
+    (lambda: W.apart({'a': (1, float('nan'))}, {'a': (1, .1)}), 'positive'),
     (lambda: W.averages({'a': normal(3)}), 'four fields'), (lambda: W.along(normal(3), normal(4)), 'one each'),
     (lambda: W.along(normal(3), torch.ones(3)), 'vary'), (lambda: W.apart({'a': (1, 1)}, {}, ['a']), "'a'"),
     (lambda: W.field_values(normal(2, 3, 4, 4)), 'channel'),
@@ -196,7 +221,10 @@ def test_fourier_masses_leave_the_law_alone():
     (lambda: B.bridge_paths(Family(4, stencils=[LAPLACIAN]), haar, normal(30, 1, 4, 4), steps=1), 'steps'),
     (lambda: B.bridge_regression(B.Paths(normal(5, 1, 2, 2), normal(5), normal(5)), normal(4, 2)), '(5, K)'),
     (lambda: fourier_hmc(.5, torch.ones(2, 1, 4, 4), 5, 2, torch.ones(4, 4)), 'positive numbers'),
-    (lambda: fourier_hmc(.5, torch.ones(2, 1, 4, 4), 5, 2, torch.zeros(4, 3)), 'positive numbers')])
+    (lambda: fourier_hmc(.5, torch.ones(2, 1, 4, 4), 5, 2, torch.zeros(4, 3)), 'positive numbers'),
+    (lambda: fourier_hmc(.5, torch.ones(2, 1, 4, 4), 5, 2, torch.ones(4, 3) / 0), 'positive numbers'),
+    (lambda: fourier_hmc(.5, torch.ones(2, 1, 4, 4), 5, 2, torch.arange(1., 13).view(4, 3)), 'between k and -k'),
+    (lambda: fourier_hmc(.5, torch.ones(2, 1, 4, 4), 5, 2, torch.ones(4, 3), step=-.1), 'step is -0.1')])
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words.replace('(', r'\(').replace(')', r'\)')): call()
 

@@ -175,12 +175,18 @@ def fourier_hmc(beta:float, x, # (C, 1, L, L): where the chains start
                 generator=None, step:float|None=None, adapt:int=200, goal:float=.7, label:str|None=None) -> tuple:
     """HMC of phi^4 with masses in Fourier space; arguments and results of `direct_hmc`. Source: Batrouni et al.,
     Langevin simulations of lattice field theories (1985), Fourier acceleration. ValueError for bad fields, no
-    trajectories, or a power that is not positive; SamplingError when a chain diverges."""
+    trajectories, a power that is not positive or of no real field, or a step that is not; SamplingError when a chain
+    diverges."""
     place, (x, _, g, E) = x.device, _begin(beta, x)
     (C, L), V, kept = x.shape[:2], torch.as_tensor(power, dtype=torch.float64, device='cpu'), []
-    if trajectories < 1 or leapfrogs < 1 or V.shape != (L, L // 2 + 1) or not (V > 0).all():
+    if trajectories < 1 or leapfrogs < 1 or V.shape != (L, L // 2 + 1) or not ((V > 0) & V.isfinite()).all():
         raise ValueError(f'{trajectories} trajectories of {leapfrogs} leapfrogs, power of shape {tuple(V.shape)}; '
                          f'expected at least one of each, and ({L}, {L // 2 + 1}) positive numbers')
+    edges = V[:, [0, L // 2]] # where k and -k stand both
+    if not torch.allclose(edges, edges.flip(0).roll(1, 0), rtol=1e-3):
+        far = float((edges / edges.flip(0).roll(1, 0) - 1).abs().max())
+        raise ValueError(f'the power differs between k and -k by up to {far:.2g}; expected that of real fields')
+    if step is not None and not step > 0: raise ValueError(f'step is {step}; expected a positive number')
     V, g, E = V / V.mean(), torch.from_numpy(g), torch.from_numpy(E)
     multiply = lambda s, v: torch.fft.irfft2(s * torch.fft.rfft2(v), s=(L, L))
     log, logs, rates, used = np.log(step or L**-.5), [], [], 0.

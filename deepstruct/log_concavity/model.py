@@ -131,15 +131,16 @@ def _pairs_last(family): # parameters: potentials, the raised one, couplings of 
 
 # %% ../../nbs/log_concavity/03_model.ipynb #3d3c978c
 def confine(family, x, wavelet, floor:float=.02) -> float: # the curvature added beyond the data
-    "Raises the outer curvature of the site potential until the conditional Hessian outside the data is positive."
-    site, bond, _ = family.split()
-    u = float(family.site.nodes[-1]) * 2
-    far = x.new_full((1, 1, family.n, family.n), u)
-    w = Whitening(mean_stencil(family, far), wavelet, family.n).eigenvalues
+    """Raises the outer curvature of the site potential until the conditional Hessian outside the data is positive:
+    above them, and below where the potential is not even."""
+    nodes, last, lifts = family.site.nodes, len(family.site) - 1, []
     scale = float(Whitening(mean_stencil(family, x), wavelet, family.n).eigenvalues.median())
-    lift = max(0., floor * scale - float(w.min()))
-    family.theta[len(family.site) - 1] += lift
-    return lift
+    for k, u in [(last, 2 * nodes[-1])] + ([] if family.site.even else [(0, 2 * nodes[0] - nodes[-1])]):
+        far = x.new_full((1, 1, family.n, family.n), float(u))
+        w = Whitening(mean_stencil(family, far), wavelet, family.n).eigenvalues
+        lifts.append(max(0., floor * scale - float(w.min())))
+        family.theta[k] += lifts[-1]
+    return max(lifts)
 
 # %% ../../nbs/log_concavity/03_model.ipynb #d622def0
 def polish(family, wavelet, x, # (B, 1, n, n) training fields; family.theta is changed
@@ -468,8 +469,8 @@ class LogConcaveModel(Sampled, Kept):
                  even:bool|None=None, # fields with p(-x) = p(x); None: if the fields of the fit are such
                  isotropic:bool|None=None, # fields with the symmetries of the square; None likewise
                  polish_steps:int=6, # Newton steps of maximum likelihood per level; 0: score matching alone
-                 polish_fields:int=4000, # fields used by them
-                 ridge:float=1e-7, # of the normal equations
+                 polish_fields:int=4000, # fields used by them; scattering levels: at most 400,000 sites, or 60 fields
+                 ridge:float=1e-7, # of the normal equations; scattering levels have one of their own
                  half:bool=False, # steps of half an octave on sides of 8 and more
                  scattering:bool=False): # moduli of the details against those of the low-pass, on sides of 8 and more
         super().__init__(wavelet, half)

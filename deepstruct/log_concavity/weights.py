@@ -44,8 +44,13 @@ def averages(values:dict, # {name: (N,)} of independent fields
              folds:int=50 # of the jackknife over the fields
             ) -> dict: # {name: (mean, standard error)}, and U4 of each pair m2, m4
     """Weighted means with jackknife errors; with replicates, of the weights too. ValueError for values of other
-    lengths, fewer fields than two folds, or weights that are none."""
-    V, names = torch.stack([tensor(v, k).detach().double() for k, v in values.items()], 1), list(values)
+    lengths, fewer fields than two folds, fewer folds than two, or weights that are none."""
+    V, names = [tensor(v, k).detach().double() for k, v in values.items()], list(values)
+    if len({v.shape for v in V}) != 1 or V[0].ndim != 1:
+        told = ', '.join(f'{k} {tuple(v.shape)}' for k, v in zip(names, V)) or 'none'
+        raise ValueError(f'values have shapes {told}; expected one number a field, of the same fields each')
+    if folds < 2: raise ValueError(f'folds is {folds}; expected two or more, for an error')
+    V = torch.stack(V, 1)
     log_w = torch.zeros(len(V), dtype=V.dtype, device=V.device) if log_w is None else tensor(log_w, 'log_w')
     if len(log_w) != len(V) or len(V) < 4:
         raise ValueError(f'{len(log_w)} weights for {len(V)} fields; expected one each, of four fields or more')
@@ -81,10 +86,14 @@ def field_values(x, # (B, 1, L, L) fields
 def apart(a:dict, b:dict, # {name: (mean, error)}
           names=None # those judged; None: all that both have
          ) -> dict: # {name: (relative difference, in standard errors)}
-    """(a - b) / |b|, of U4 a - b, and |a - b| over the errors of both. ValueError for a name that one of them lacks."""
+    """(a - b) / |b|, of U4 a - b, and |a - b| over the errors of both. ValueError for a name that one of them lacks, or
+    without an error on either side."""
     names = [k for k in a if k in b] if names is None else list(names)
     if lost := [k for k in names if k not in a or k not in b]:
         raise ValueError(f'{lost} have no average; expected names among {[k for k in a if k in b]}')
+    if none := [k for k in names if not a[k][1]**2 + b[k][1]**2 > 0]:
+        raise ValueError(f'{none} have errors {[(a[k][1], b[k][1]) for k in none]}; expected one that is positive, as '
+                         'fields that differ have')
     size = lambda k: 1. if k.startswith('U4') else abs(b[k][0])
     return {k: ((a[k][0] - b[k][0]) / size(k), abs(a[k][0] - b[k][0]) / (a[k][1]**2 + b[k][1]**2)**.5) for k in names}
 
