@@ -327,7 +327,8 @@ def differences() -> str: # Markdown
               plain(L.show_value(r['paper_value'])), plain(L.show_worst(r, r['got'], r['spread'])), plain(r['why'])]
              for r in rows]
     out = [_WIDE + '# What differs from the papers',
-           '> What did not come out, was tried at another scale, or not at all', '## Claims that differ', grid(['claim', 'place', 'what it says', 'paper', 'ours', 'why'], table)]
+           '> What did not come out, was tried at another scale, or not at all',
+           '## Claims that differ', grid(['claim', 'place', 'what it says', 'paper', 'ours', 'why'], table)]
     for status, head in (('reproduced at reduced scale', 'At reduced scale'), (L.STATUSES[3], 'Needs data or a GPU'),
                          (L.STATUSES[4], 'Not attempted')):
         mine = [[plain(q['paper']), _to_place(q), plain(q['shows']), plain(q['why']), plain(', '.join(q['needs']))]
