@@ -62,10 +62,9 @@ class Browser:
         size = dict(width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
         self.call('Emulation.setDeviceMetricsOverride', **size)
         self.call('Emulation.setEmulatedMedia', features=[dict(name='prefers-color-scheme', value=theme)])
-        self.call('Page.navigate', url='about:blank')
         self.call('Page.navigate', url=Path(path).resolve().as_uri() + at)
         end = time.time() + 60
-        while self.js('document.readyState') != 'complete' or self.js('location.href') == 'about:blank': self.wait(end)
+        while self.js('document.readyState') != 'complete': self.wait(end)
         return self
 
     def key(self, key, code):
@@ -74,12 +73,12 @@ class Browser:
                       text='\r' if key == 'Enter' and kind == 'keyDown' else '')
 
     def errors(self):
-        return [m for m in self.seen if m['method'] == 'Runtime.exceptionThrown'
-                or m['method'] == 'Log.entryAdded' and m['params']['entry']['level'] == 'error']
+        return [m for m in self.seen if m.get('method') == 'Runtime.exceptionThrown'
+                or m.get('method') == 'Log.entryAdded' and m['params']['entry']['level'] == 'error']
 
     def weight(self):
         """Bytes of what the page has loaded so far."""
-        urls = [m['params']['response']['url'] for m in self.seen if m['method'] == 'Network.responseReceived']
+        urls = [m['params']['response']['url'] for m in self.seen if m.get('method') == 'Network.responseReceived']
         local = [u.removeprefix('file://').split('?')[0].split('#')[0] for u in urls if u.startswith('file:')]
         files = {Path(urllib.request.url2pathname(u)) for u in local}
         return sum(f.stat().st_size for f in files if f.exists())

@@ -96,12 +96,15 @@ def picture(f:dict, # of the ledger's figures
     kind = f'thumbnails/{f["id"]}.webp' if small else f'pictures/{f["id"]}.png'
     return tag('img', src=up + kind, alt=f['title'] or f['id'], width=w, height=h, loading='lazy')
 
+def _home(x, up=''): # link of a figure or row to the place that it is of, or ''
+    home = L.load().place(x['paper'], str(x['of']))
+    return _a(home[1].name, f'{up}atlas.html#{_at(dict(paper=home[0].name, id=home[1].id))}') if home else ''
+
 def _figure(f, up): # at its cell
-    words = [text(f['title']) + '.', _a(f['place'], f'{up}atlas.html#{_at(dict(f, id=f["of"]))}')
-             if f['of'] != 'beyond' and f['place'] else 'Beyond the paper']
-    words += [f"preset {text(f['preset'])}", _a(f['id'], f'{up}figures.html#{f["id"]}')]
+    words = [text(f['title']) + '.', _home(f, up) or 'Beyond the paper' * (f['of'] == 'beyond'),
+             f"preset {text(f['preset'])}", _a(f['id'], f'{up}figures.html#{f["id"]}')]
     return tag('figure', tag('a', picture(f, up), href=f"{up}pictures/{f['id']}.png"),
-               tag('figcaption', words[0] + ' ' + ' · '.join(words[1:])), id=f['id'])
+               tag('figcaption', words[0] + ' ' + ' · '.join(filter(None, words[1:]))), id=f['id'])
 
 def _said(r, up): # of a claim or check, at its cell
     came = f"{L.show_worst(r, r['got'], r['spread'])} at {r['preset']}, asked {L.show_tolerance(r)}"
@@ -248,10 +251,8 @@ def _html(notebook): return notebook.removeprefix('nbs/').replace('.ipynb', '.ht
 def _evidence(r, drawn): # links to the cell, the figures of the place, and the place in the atlas
     page = _html(r['notebook'])
     mine = [f for f in drawn if (f['paper'], f['of']) == (r['paper'], r['of']) and r['of'] not in ('beyond', '')]
-    far = r['of'].split(':') if ':' in r['of'] else [r['about'], r['of']]
     links = [_a('its cell', f"{page}#{r['id']}"), *(_a(f['id'], f"{_html(f['notebook'])}#{f['id']}") for f in mine)]
-    if r['of'] not in ('beyond', ''): links.append(_a('its place', f"atlas.html#{_at(dict(paper=far[0], id=far[1]))}"))
-    return ' · '.join(links)
+    return ' · '.join(filter(None, [*links, _home(r)]))
 
 _COLUMNS = 'verdict', 'paper', 'place', 'claim', 'paper’s value', 'ours', 'control', 'preset'
 
@@ -274,8 +275,7 @@ def _box(hint): return tag('label', 'words ', tag('input', type='search', name='
 
 def table(rows:list) -> str: # of the ledger -> Markdown
     "A table with a box and three lists that filter it; the script of the site does it, and sorts."
-    drawn, book = [f for f in L.figures() if f['png']], L.load()
-    rows = [r | dict(about=getattr(book.main(r['paper']), 'name', r['paper'])) for r in rows]
+    drawn = [f for f in L.figures() if f['png']]
     pick = lambda k: tag('label', k + ' ', tag('select', tag('option', 'all', value=''), *(
         tag('option', text(v), value=v) for v in dict.fromkeys(r[k] for r in rows) if v), name=k))
     tools = tag('form', _box('Fig. 5, spectrum, …'), *map(pick, ('paper', 'verdict', 'preset')), _COUNT,
@@ -568,7 +568,7 @@ def _repository(): # where the project is kept, or ''
     cfg.read(L.project() / 'settings.ini', encoding='utf-8')
     return cfg['DEFAULT'].get('git_url', '') if 'DEFAULT' in cfg else ''
 
-def doors(page, figures:list) -> str: # Markdown
+def doors(page) -> str: # Markdown
     "Below the title of a notebook: how to open, run and cite it."
     git, up, at = _repository(), '../' * bool(page.chapter), f'nbs/{page.key}.ipynb'
     links = [tag('a', 'Download', href=f'{up}notebooks/{page.key}.ipynb', download=page.name + '.ipynb')]
@@ -589,7 +589,7 @@ def _pages(book): # {file: text} of the notebooks
     for page in book:
         nb = json.loads(page.path.read_text(encoding='utf-8'))
         cells = page_cells(nb, page, names, of, told)
-        if page.key != 'index': cells.insert(1, _markdown(doors(page, figures)))
+        if page.key != 'index': cells.insert(1, _markdown(doors(page)))
         out[f'{page.key}.ipynb'] = json.dumps(dict(nb, cells=cells))
     return out
 
