@@ -84,7 +84,7 @@ def test_pictures_and_headings(site):
     for name, page in site.pages.items():
         for a in page.images:
             assert a.get('alt') and not a['alt'].endswith('.png'), (name, a)
-            assert name == 'index' or a.get('loading') == 'lazy', (name, a)
+            assert a.get('loading') == 'lazy', (name, a)
         if name.startswith('_modules') or name == 'search': continue
         steps = [b - a for a, b in zip(page.levels, page.levels[1:])]
         assert page.levels[0] == 1 and page.levels.count(1) == 1 and max(steps, default=0) <= 1, (name, page.levels)
@@ -129,9 +129,9 @@ def test_reference(site, root):
         for n in tree.body:
             if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and f"'{n.name}'" in names:
                 assert f'{module}.{n.name}' in ids, f'{module}.{n.name}'
-    for word in ('the first n, classes in turn', 'fields.html#deepstruct.fields.Phi4', '(B, 1, L, L'):
+    for word in ('the first n, classes in turn', '_modules/deepstruct/fields.html#Phi4', '(B, 1, L, L'):
         assert word in text
-    assert 'deepstruct.fields.Phi4.energy' in site.pages['_modules/deepstruct/fields'].ids
+    assert 'Phi4.energy' in site.pages['_modules/deepstruct/fields'].ids
 
 
 def test_doors(site):
@@ -231,7 +231,7 @@ def test_the_ledger_in_a_browser(site, browser):
     """It filters, sorts by keyboard, and an address opens its row; the atlas filters too."""
     from deepstruct.book import ledger as L
     rows = L.ledger()
-    id = next(r['id'] for r in rows if r['verdict'] == 'holds')
+    id = next(r['id'] for r in rows[1:] if r['verdict'] == 'holds')
     page = browser.open(site.at / 'claims.html', at=f'#{id}')
     assert page.js(f'document.getElementById("{id}").querySelector("details").open')
     shown = "[...document.querySelector('table.ledger').tBodies[0].rows].filter(r => !r.hidden)"
@@ -240,7 +240,7 @@ def test_the_ledger_in_a_browser(site, browser):
     assert page.js(f'{shown}.length') == len(rows)
     page.js(ask % ('verdict', 'differs'))
     assert page.js(f'{shown}.length') == sum(r['verdict'] == 'differs' for r in rows)
-    page.js(f'location.hash = "{id}"; new Promise(r => setTimeout(r, 300))')
+    page.js(f'location.hash = "{rows[0]["id"]}"; new Promise(r => setTimeout(r, 300))')
     assert page.js(f'{shown}.length') == len(rows), 'a row that was filtered away comes back when it is asked for'
     page.js("document.querySelectorAll('table.ledger th button')[1].focus()")
     page.key('Enter', 13)

@@ -175,6 +175,7 @@ def papers(at:At=NOTEBOOK) -> str: # Markdown
 def hero(at:At=NOTEBOOK) -> str: # Markdown
     "The picture of the first page."
     found = [f for f in L.figures() if f['id'] == HERO and f['png']]
+    if found and at is SITE: return raw(picture(found[0], '', True))
     return f'![{plain(found[0]["title"])}]({at.root}{found[0]["png"]})' if found else 'No picture is recorded.'
 
 def bibtex(p) -> str: # of a paper with arXiv id
@@ -500,8 +501,7 @@ ABOUT = dict(
 def setup(app) -> dict: # Sphinx's extension
     "The source of the reference, and pictures that are drawn when they come into view."
     def lazy(app, name, template, context, doctree):
-        body = re.sub(r'<img (?![^>]*loading=)', '<img loading="lazy" ', context.get('body', ''))
-        context['body'] = body.replace('loading="lazy" ', '', 1) if name == 'index' else body
+        context['body'] = re.sub(r'<img (?![^>]*loading=)', '<img loading="lazy" ', context.get('body', ''))
     app.connect('viewcode-find-source', find_source)
     app.connect('html-page-context', lazy)
     return dict(parallel_read_safe=True, parallel_write_safe=True)
@@ -626,15 +626,13 @@ def source(folder) -> Path: # Sphinx's source folder
         shutil.copyfile(root / f['png'], folder / f'_extra/pictures/{f["id"]}.png')
         with Image.open(root / f['png']) as image:
             small = image.convert('RGB')
-            small.thumbnail((560, 420))
+            small.thumbnail((960, 720) if f['id'] == HERO else (560, 420))
             small.save(folder / f'_extra/thumbnails/{f["id"]}.webp', quality=80)
-        if f['id'] == HERO:
-            (folder / f['png']).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / f['png'], folder / f['png'])
     return folder
 
 # %% ../../nbs/book/05_site.ipynb #0f1e0107
-_ICONS = r'\s*<script defer[^>]*scripts/fontawesome\.js[^>]*></script>' # 1.5 MB for ten signs that the style draws
+# Ten signs that the style draws take 1.5 MB; the index of words, 0.5 MB, is asked on the page of the search only.
+_HEAVY = r'\s*<script[^>]*(?:scripts/fontawesome|/searchtools|/language_data|searchindex)\.js[^>]*></script>'
 
 def build(to=None) -> Path: # the first page, in _site/ of the checkout by default
     "Builds the site; RuntimeError where Sphinx fails."
@@ -645,7 +643,8 @@ def build(to=None) -> Path: # the first page, in _site/ of the checkout by defau
     if build_main(['-q', '-b', 'html', '-d', str(work / 'doctrees'), str(pages), str(work / 'html')]):
         raise RuntimeError('sphinx failed; what it said stands above')
     for p in (work / 'html').rglob('*.html'):
-        p.write_text(re.sub(_ICONS, '', p.read_text(encoding='utf-8')), encoding='utf-8')
+        heavy = _HEAVY.split('|')[0] + r')\.js[^>]*></script>' if p.name == 'search.html' else _HEAVY
+        p.write_text(re.sub(heavy, '', p.read_text(encoding='utf-8')), encoding='utf-8')
     (work / 'html/_static/scripts/fontawesome.js').unlink(missing_ok=True)
     shutil.rmtree(to, ignore_errors=True)
     shutil.move(work / 'html', to)
