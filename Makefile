@@ -43,8 +43,8 @@ site: .venv ## the searchable, offline site, in _site/
 readme: .venv ## README.md, ledger and gallery from nbs/index.ipynb, the papers' files and what is recorded
 	$(BIN)/deepstruct site --readme
 
-lab: .venv ## JupyterLab on the notebooks
-	$(BIN)/jupyter lab nbs
+lab: .venv ## JupyterLab, at the table of contents
+	$(BIN)/jupyter lab nbs/index.ipynb
 
 .venv: $(READY) ## the environment, from requirements.lock
 

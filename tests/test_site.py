@@ -1,9 +1,17 @@
-"""The site needs no network: every page is there, nothing comes from elsewhere, and text from files is only text."""
+"""The site needs no network; every page, link, place and row is there; text is only text; a browser agrees."""
+import ast
+import contextlib
 import html
+import io
+import json
 import re
+from collections import defaultdict
+from html.parser import HTMLParser
+from types import SimpleNamespace
+from urllib.parse import unquote
 
 import pytest
-
+from browser import Browser
 
 pytest.importorskip('sphinx')
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -11,44 +19,159 @@ NASTY = '<script>alert(1)</script> | `a` *b* $x_1$ [c](javascript:d) {role}`e` <
 SHOWN = '&lt;script&gt;alert(1)&lt;/script&gt; | `a` *b* $x_1$ [c](javascript:d) {role}`e` &lt;img src=x onerror=f&gt;'
 
 
+class Page(HTMLParser):
+    """Addresses of a page, the links and pictures in its article, and the levels of its headings."""
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.ids, self.links, self.images, self.levels, self.inside = text, set(), [], [], [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        a = dict(attrs)
+        self.ids |= {a['id']} if 'id' in a else set()
+        if tag == 'article': self.inside = True
+        if tag == 'a' and 'href' in a: self.links.append(a['href'])
+        if tag in ('script', 'img') and 'src' in a: self.links.append(a['src'])
+        if tag == 'link' and a.get('rel') == 'stylesheet': self.links.append(a['href'])
+        if tag == 'img': self.images.append(a)
+        if self.inside and re.fullmatch('h[1-6]', tag): self.levels.append(int(tag[1]))
+
+    def handle_endtag(self, tag):
+        if tag == 'article': self.inside = False
+
+
 def built(to):
     from deepstruct.book import site
     site.build(to)
     pages = [p for p in to.rglob('*.html') if '_static' not in p.parts]
-    return {p.relative_to(to).with_suffix('').as_posix(): p.read_text(encoding='utf-8') for p in pages}
+    return {p.relative_to(to).with_suffix('').as_posix(): Page(p.read_text(encoding='utf-8')) for p in pages}
 
 
-def test_offline(root, tmp_path, capfd):
-    from deepstruct.book import ledger, runner
-    pages = built(tmp_path / 'site')
-    said = capfd.readouterr()
-    assert 'WARNING' not in said.err and 'ERROR' not in said.err, said.err
-    assert {p.key for p in runner.pages()} | {'claims', 'figures', 'search'} <= set(pages)
-    elsewhere = r'<(?:script|img|iframe)[^>]* src="https?:|<link[^>]*rel="(?:stylesheet|preload)"[^>]*href="https?:'
-    for name, text in pages.items():
-        assert not re.search(elsewhere, text), name
-        assert '#| export' not in text.replace('&#124;', '|'), name
-        for picture in re.findall(r'<img[^>]*>', text):
-            alt = re.search(r'alt="([^"]*)"', picture)
-            assert alt and alt[1] and not alt[1].endswith('.png'), (name, picture)
-    for id in ledger.load().rows: assert f'id="{re.sub("[^a-z0-9_-]", "", id)}"' in pages['claims'], id
-    index = (tmp_path / 'site/searchindex.js').read_text()
-    assert 'laplacian' in index and 'spectrum' in index
+@pytest.fixture(scope='module')
+def site(tmp_path_factory):
+    at, said = tmp_path_factory.mktemp('site') / 'site', io.StringIO()
+    with contextlib.redirect_stderr(said): pages = built(at)
+    return SimpleNamespace(at=at, pages=pages, said=said.getvalue())
+
+
+def test_offline(site):
+    from deepstruct.book import runner
+    assert 'WARNING' not in site.said and 'ERROR' not in site.said, site.said
+    own = {'index', 'claims', 'figures', 'atlas', 'differs', 'glossary', 'gpu', 'bibliography', 'api/index', 'search'}
+    assert {p.key for p in runner.pages()} | own <= set(site.pages)
+    for name, page in site.pages.items():
+        assert not re.search(r'<(?:script|img|iframe)[^>]* src="(https?:|//)|<link[^>]*rel="(?:stylesheet|preload)"'
+                             r'[^>]*href="https?:', page.text), name
+        assert '#| export' not in page.text.replace('&#124;', '|'), name
+
+
+def test_links(site):
+    """No broken link, address or picture, in any page."""
+    lost = []
+    for name, page in site.pages.items():
+        here = (site.at / f'{name}.html').parent
+        for to in set(page.links):
+            file, _, id = unquote(to).partition('#')
+            if re.match(r'[a-z]+:|//', file): continue
+            path = (here / file.split('?')[0]).resolve() if file else (site.at / f'{name}.html').resolve()
+            there = site.pages.get(path.relative_to(site.at.resolve()).with_suffix('').as_posix())
+            if not path.exists() or id and there and path.suffix == '.html' and id not in there.ids:
+                lost.append((name, to))
+    assert not lost
+
+
+def test_pictures_and_headings(site):
+    for name, page in site.pages.items():
+        for a in page.images:
+            assert a.get('alt') and not a['alt'].endswith('.png'), (name, a)
+            assert a.get('loading') == 'lazy', (name, a)
+        if name.startswith('_modules') or name == 'search': continue
+        steps = [b - a for a, b in zip(page.levels, page.levels[1:])]
+        assert page.levels[0] == 1 and page.levels.count(1) == 1 and max(steps, default=0) <= 1, (name, page.levels)
+
+
+def test_papers_are_linked(site):
+    from deepstruct.book import ledger as L
+    for p in (p for p in L.load().papers.values() if p.arxiv and not p.about):
+        for name in ('index', 'bibliography', 'atlas'):
+            assert f'https://arxiv.org/abs/{p.arxiv}' in site.pages[name].links, (p.name, name)
+        assert not p.code or p.code in site.pages['bibliography'].links
+        assert html.escape(p.title, quote=False) in site.pages['bibliography'].text
+
+
+def test_atlas_and_ledger(site):
+    """From the first page in three clicks to figure and code of each place, and from each row to its cell."""
+    from deepstruct.book import ledger as L
+    from deepstruct.book import site as S
+    claims, atlas = site.pages['claims'], site.pages['atlas']
+    assert {'atlas.html', 'claims.html'} <= set(site.pages['index'].links)
+    for q in L.places(): assert S._at(q) in atlas.ids, q
+    drawn = [f for f in L.figures() if f['png']]
+    for f in drawn:
+        to = f"{S._html(f['notebook'])}#{f['id']}"
+        assert to in site.pages['figures'].links and (to in atlas.links or not L.load().place(f['paper'], f['of'])), to
+    for r in L.ledger() + L.ledger(checks=True):
+        assert r['id'] in claims.ids and f"{S._html(r['notebook'])}#{r['id']}" in claims.links, r['id']
+        assert r['id'] in site.pages[S._html(r['notebook'])[:-5]].ids, r['id']
+        if r['verdict'] == 'differs' and not r['check']:
+            assert f"claims.html#{r['id']}" in site.pages['differs'].links
+
+
+def test_reference(site, root):
+    """Every public name, what is said beside its arguments, and its source."""
+    text = ''.join(p.text for name, p in site.pages.items() if name.startswith('api/'))
+    ids = set().union(*(p.ids for name, p in site.pages.items() if name.startswith('api/')))
+    for path in (root / 'deepstruct').rglob('*.py'):
+        module = '.'.join(path.relative_to(root).with_suffix('').parts)
+        tree = ast.parse(path.read_text(encoding='utf-8'))
+        if path.name[0] == '_' or module == 'deepstruct.cli': continue
+        names = next(ast.unparse(n.value) for n in tree.body if ast.unparse(n).startswith('__all__'))
+        for n in tree.body:
+            if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and f"'{n.name}'" in names:
+                assert f'{module}.{n.name}' in ids, f'{module}.{n.name}'
+    for word in ('the first n, classes in turn', '_modules/deepstruct/fields.html#Phi4', '(B, 1, L, L'):
+        assert word in text
+    assert 'Phi4.energy' in site.pages['_modules/deepstruct/fields'].ids
+
+
+def test_doors(site):
+    """Each notebook can be taken along, byte for byte, and opened elsewhere."""
+    from deepstruct.book import runner
+    for p in runner.pages():
+        assert (site.at / f'notebooks/{p.key}.ipynb').read_bytes() == p.path.read_bytes()
+        links = ' '.join(site.pages[p.key].links)
+        for where in ('colab.research.google.com/github/', 'mybinder.org/v2/gh/', '/blob/main/nbs/'):
+            assert p.key == 'index' or re.search(f'https://\\S*{where}\\S*{p.key}.ipynb', links), (p.key, where)
+
+
+def test_search(site):
+    """It knows a word, a place, a paper, a function, and words of claims."""
+    index = json.loads((site.at / 'searchindex.js').read_text()[len('Search.setIndex('):-1])
+    titles, files = {t.lower() for t in index['alltitles']}, index['docnames']
+    assert 'fig. 5 · cslc' in titles and 'wavelet score-based generative modeling' in titles
+    assert any(o[-1] == 'radial_spectrum' for found in index['objects'].values() for o in found)
+    as_list = lambda v: v if isinstance(v, list) else [v]
+    of = lambda w: {files[k] for k in as_list(index['terms'].get(w, []))}
+    assert 'claims' in of('bootstrap') and 'atlas' in of('exponenti') and of('laplacian')
 
 
 def test_text_is_only_text(toy, tmp_path, monkeypatch):
+    from PIL import Image
     from deepstruct.book import ledger
     rows, places, figures = ledger.ledger(), ledger.places(), ledger.figures()
-    (toy / 'x.png').write_bytes(b'')
+    Image.new('RGB', (4, 4)).save(toy / 'x.png')
     rows = [r | dict(statement=NASTY, note=NASTY) for r in rows]
+    figures = [f | dict(title=NASTY, png='x.png', preset='laptop') for f in figures]
     monkeypatch.setattr(ledger, 'ledger', lambda checks=False: [] if checks else rows)
-    monkeypatch.setattr(ledger, 'figures', lambda: [f | dict(title=NASTY, png='x.png') for f in figures])
+    monkeypatch.setattr(ledger, 'figures', lambda: figures)
     monkeypatch.setattr(ledger, 'places', lambda: [p | dict(shows=NASTY, why=NASTY) for p in places])
+    monkeypatch.setattr('deepstruct.book.site.reference', lambda: {'api/index.md': '# Reference'}) # tried above
     pages = built(tmp_path / 'site')
-    for name in ('claims', 'figures'):
-        body = pages[name][pages[name].index('<article'):pages[name].index('</article>')]
+    for name in ('claims', 'figures', 'atlas', 'differs', 'toy/paper_toy'):
+        text = pages[name].text
+        body = text[text.index('<article'):text.index('</article>')]
         assert not re.search('<script>alert|onerror=f>|href="javascript|class="math', body), name
-        assert SHOWN in body, 'it is shown as it was written'
+        assert SHOWN in body.replace('&quot;', '"'), 'it is shown as it was written'
 
 
 @pytest.mark.parametrize('text', [NASTY, '</td></tr>', '\\<b>', '&lt;b>', '$$x$$', '~~a~~', 'a\nb', '\\', '||', '_a_'])
@@ -58,3 +181,81 @@ def test_plain(text):
     reader = MarkdownIt('commonmark', {'html': True}).enable(['table', 'strikethrough'])
     cell, = re.findall(r'<td>(.*?)</td>', reader.render(grid(['head'], [[plain(text)]])))
     assert '<' not in cell and html.unescape(cell) == ' '.join(text.split())
+
+
+CONTRAST = """(() => {
+  const part = s => { const v = (s.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number); return v.length < 4 ? [...v, 1] : v }
+  const over = (a, b) => [0, 1, 2].map(k => a[k] * a[3] + b[k] * (1 - a[3])).concat(1)
+  const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((t, v, k) => t + v * [.2126, .7152, .0722][k], 0)
+  const back = e => { if (!e) return [255, 255, 255, 1]; const c = part(getComputedStyle(e).backgroundColor)
+    return c[3] === 1 ? c : over(c, back(e.parentElement)) }
+  const seen = {}
+  for (const e of document.querySelectorAll('body *')) {
+    const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()), style = getComputedStyle(e)
+    const visible = e.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true })
+    if (!own || !visible || e.closest('mjx-container')) continue
+    const b = back(e), f = over(part(style.color), b), [x, y] = [light(f), light(b)].sort((p, q) => q - p)
+    const size = parseFloat(style.fontSize), large = size >= 24 || size >= 18.66 && style.fontWeight >= 700
+    const ratio = (x + .05) / (y + .05)
+    if (ratio < (large ? 3 : 4.5)) seen[style.color + ' on ' + b] = [ratio.toFixed(2), e.outerHTML.slice(0, 120)]
+  }
+  return seen })()"""
+LOOKED = ['index', 'claims', 'atlas', 'log_concavity/index', 'log_concavity/paper_cslc', 'foundations/04_fields',
+          'api/foundations', 'glossary']
+
+
+@pytest.fixture(scope='module')
+def browser():
+    with Browser() as b: yield b
+
+
+@pytest.mark.parametrize('width, theme', [(1440, 'light'), (390, 'dark')])
+def test_in_a_browser(site, browser, width, theme):
+    """Nothing is said on the console, nothing is wider than the phone, all can be read, mathematics is drawn."""
+    faults = defaultdict(list)
+    for name in LOOKED:
+        page = browser.open(site.at / f'{name}.html', width, theme)
+        heavy = page.weight()
+        wide, far = page.js('[document.documentElement.scrollWidth, document.documentElement.clientWidth]')
+        told = dict(errors=page.errors(), wide=(wide, far) if wide > far else None, contrast=page.js(CONTRAST),
+                    heavy=heavy if not 1e4 < heavy < (1e6 if name == 'index' else 3e6) else None)
+        if name == 'log_concavity/paper_cslc':
+            page.js("new Promise(r => MathJax.startup.promise.then(r).then(() => 0))")
+            told['maths'] = None if page.js("document.querySelectorAll('mjx-container').length") > 50 else 'not drawn'
+        faults[name] = {k: v for k, v in told.items() if v}
+    assert not {k: v for k, v in faults.items() if v}
+
+
+def test_the_ledger_in_a_browser(site, browser):
+    """It filters, sorts by keyboard, and an address opens its row; the atlas filters too."""
+    from deepstruct.book import ledger as L
+    rows = L.ledger()
+    id = next(r['id'] for r in rows[1:] if r['verdict'] == 'holds')
+    page = browser.open(site.at / 'claims.html', at=f'#{id}')
+    assert page.js(f'document.getElementById("{id}").querySelector("details").open')
+    shown = "[...document.querySelector('table.ledger').tBodies[0].rows].filter(r => !r.hidden)"
+    ask = """(f => (f.%s.value = '%s', f.dispatchEvent(new Event('input', {bubbles: true}))))(
+        document.querySelector('form.filter'))"""
+    assert page.js(f'{shown}.length') == len(rows)
+    page.js(ask % ('verdict', 'differs'))
+    assert page.js(f'{shown}.length') == sum(r['verdict'] == 'differs' for r in rows)
+    page.js(f'location.hash = "{rows[0]["id"]}"; new Promise(r => setTimeout(r, 300))')
+    assert page.js(f'{shown}.length') == len(rows), 'a row that was filtered away comes back when it is asked for'
+    page.js("document.querySelectorAll('table.ledger th button')[1].focus()")
+    page.key('Enter', 13)
+    papers = page.js(f"{shown}.map(r => r.dataset.paper)")
+    assert page.js("document.querySelectorAll('table.ledger th')[1].ariaSort") == 'ascending'
+    assert papers == sorted(papers)
+    page = browser.open(site.at / 'atlas.html')
+    page.js(ask % ('words', 'cslc fig. 5'))
+    cards = "[...document.querySelectorAll('#atlas > section > section')]"
+    left = page.js(f'{cards}.filter(s => !s.hidden).map(s => s.textContent)')
+    assert 0 < len(left) < 20 and any('Fig. 5 · cslc' in s for s in left)
+
+
+def test_search_in_a_browser(site, browser):
+    page = browser.open(site.at / 'search.html', at='?q=radial_spectrum')
+    page.js("""new Promise(r => { const t = setInterval(() => {
+        if (document.querySelector('#search-results li')) { clearInterval(t); r(0) } }, 50) })""")
+    assert 'radial_spectrum' in page.js("document.querySelector('#search-results').textContent")
