@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core import as_weights, measuring, progress, seeded, tensor, whole
-from .denoisers import (Multiscale, as_pictures, check_range, load_published, merge,
-                                                    on_any_sides, published_multiscale)
+from .denoisers import (Multiscale, as_pictures, check_range, denoiser as by_name,
+                                                    load_published, merge, on_any_sides, published_multiscale)
 from .sde import as_state
 from .wsgm import as_images, as_sides
 
@@ -258,7 +258,7 @@ def _trained_up_to(net, sigma, name='sigma') -> None:
         raise ValueError(f'{name} is {sigma}; expected a positive number, at most the largest noise of training, '
                          f'{most:g}')
 
-def draw_images(denoiser:nn.Module, # `Multiscale`, or a denoiser of whole images in [0, 1]
+def draw_images(denoiser, # `Multiscale`, or a denoiser of whole images in [0, 1]; or a name, 'celeba'
                 n:int=1, # images
                 side=160, # or (height, width)
                 seed=None, # an int or a torch.Generator, or one for each image
@@ -268,6 +268,7 @@ def draw_images(denoiser:nn.Module, # `Multiscale`, or a denoiser of whole image
                ) -> Tensor: # (n, C, height, width)
     r"""Images from noise, coarse to fine where the denoiser is. $\beta\le\sigma_0^2/\lambda_{\max}$ keeps the variance
     of the coarsest image. ValueError for sides that do not halve down, or a noise beyond the denoiser's."""
+    denoiser = by_name(denoiser) if isinstance(denoiser, str) else denoiser
     nets = list(denoiser.details) if isinstance(denoiser, Multiscale) else []
     coarsest, gs, k = denoiser.low if nets else denoiser, as_generators(seed, whole(n, 'n')), 2**len(nets)
     if any(m % k for m in as_sides(side)): raise ValueError(f'side is {side}; expected a multiple of {k}')
@@ -360,6 +361,7 @@ def super_resolve(x, # (B, C, h, w) in [0, 1], of any sides; or a picture's file
     return _restored(many.view(n, *plain.shape), plain, histories, truth, torch.ones(plain.shape[2:], dtype=torch.bool))
 
 def _channels(denoiser, x) -> nn.Module: # the denoiser; nothing is fetched for images that it cannot serve
+    if isinstance(denoiser, str): denoiser = by_name(denoiser)
     if (C := 1 if denoiser is None else getattr(denoiser, 'channels', x.shape[1])) != x.shape[1]:
         raise ValueError(f'x has {x.shape[1]} channels; expected {C}')
     return load_published(43) if denoiser is None else denoiser
@@ -376,7 +378,7 @@ def _sampled(net, projector, seen, plain, n, seed, truth, sigma, unseen, **kwarg
 def restore(seen, # (B, C, h, w), what is seen: projector(x)
             projector:Callable, # of the measurement, orthogonal: `keep_pixels`, `block_means`, `low_frequencies`
             plain=None, # (B, C, h, w), an estimate around which to start; default `seen`, and 1/2 where nothing is
-            denoiser:nn.Module|None=None, # of whole images; default the published one of field 43, gray
+            denoiser=None, # of whole images, or its name; default the published one of field 43, gray
             n:int=4, # samples of each image
             seed=None, # an int or a torch.Generator, or one for each of the n B samples
             truth=None, # (B, C, h, w), to compare with
@@ -394,7 +396,7 @@ def restore(seen, # (B, C, h, w), what is seen: projector(x)
 
 def inpaint(x, # (B, C, h, w) in [0, 1], or a picture's file; what is not seen may be anything, NaN too
             mask=None, # (h, w) bool: what is seen; or a picture's file, white where it is; default where x is not NaN
-            denoiser:nn.Module|None=None, # of whole images; default the published one of field 43, gray
+            denoiser=None, # of whole images, or its name; default the published one of field 43, gray
             n:int=4, # samples of each image
             seed=None, # an int or a torch.Generator, or one for each of the n B samples
             truth=None, # (B, C, h, w), to compare with
