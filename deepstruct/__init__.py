@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 _ROOMS = {'facade': 'phi4 gaussian_field lensing turbulence fisher load claims reproduce',
           'files': 'read_fields read_images', 'training': 'error',
           'log_concavity.diagnose': 'diagnose', 'log_concavity.model': 'LogConcaveModel',
-          'wavelet_diffusion.wsgm': 'WSGM', 'wavelet_diffusion.denoisers': 'denoiser',
+          'wavelet_diffusion.wsgm': 'WSGM', 'wavelet_diffusion.denoisers': 'denoise denoiser',
           'wavelet_diffusion.log_density': 'LogDensity',
           'wavelet_diffusion.synthesis': 'draw_images super_resolve inpaint',
           'phase_collapse.scattering': 'Scattering', 'networks': 'LearnedScattering',
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from .rainbow.alignment import align
     from .rainbow.model import RainbowModel
     from .training import error
-    from .wavelet_diffusion.denoisers import denoiser
+    from .wavelet_diffusion.denoisers import denoise, denoiser
     from .wavelet_diffusion.log_density import LogDensity
     from .wavelet_diffusion.synthesis import draw_images as synthesize, inpaint, super_resolve
     from .wavelet_diffusion.wsgm import WSGM

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['kernel_sizes', 'Scale', 'Denoiser', 'measured_field', 'UNetDenoiser', 'split', 'merge', 'mean_pyramid', 'Multiscale',
-           'psnr', 'check_range', 'on_any_sides', 'denoise', 'denoising_loss', 'read_weights', 'load_published',
-           'published_multiscale', 'denoiser', 'noisy', 'psnr_by_scale']
+           'psnr', 'as_pictures', 'check_range', 'on_any_sides', 'denoise', 'denoising_loss', 'read_weights',
+           'load_published', 'published_multiscale', 'denoiser', 'noisy', 'psnr_by_scale']
 
 # %% ../../nbs/wavelet_diffusion/06_denoisers.ipynb #4c2fbde8
 import io
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from ..core import as_weights, draw_on, measuring, seeded, whole
 from ..data import REGISTRY, get, verified
+from ..files import read_images
 from .unet import check_type
 from .wsgm import analysis, as_images, synthesis
 
@@ -210,10 +211,15 @@ def psnr(x:Tensor, y:Tensor # (B, C, n, n) each
         raise ValueError(f'images have shapes {tuple(x.shape)} and {tuple(y.shape)}; expected pairs')
     return -10 * (x - y).square().mean((1, 2, 3)).log10()
 
-def check_range(x:Tensor, # (B, C, n, n)
+def as_pictures(x, # (B, C, h, w) in torch or numpy; or a picture's file, or a folder, read gray
+                name:str='x') -> Tensor: # (B, C, h, w), floating point
+    "Files as `read_images` reads them, arrays as `as_images` does; ValueError as theirs."
+    return read_images(x, gray=True) if isinstance(x, (str, Path)) else as_images(x, name)
+
+def check_range(x, # (B, C, h, w), or a file, as `as_pictures`
                 name:str='x') -> Tensor:
-    "Returns `x`; ValueError when its values are not in [0, 1]."
-    x = as_images(x, name)
+    "Returns `x`, or what its file holds; ValueError when its values are not in [0, 1]."
+    x = as_pictures(x, name)
     if x.min() < 0 or x.max() > 1: raise ValueError(f'{name} has values from {float(x.min()):.3g} to '
                                                     f'{float(x.max()):.3g}; expected an image in [0, 1]')
     return x
@@ -232,14 +238,15 @@ def on_any_sides(net:Callable) -> Callable: # (y, ...) -> image, with sides that
 def _worst(values:Tensor, good:Tensor) -> int | None: # the first image that is not good
     return None if good.all() else int((~good).nonzero()[0])
 
-def denoise(net:nn.Module, # `Denoiser` of images, `UNetDenoiser` or `Multiscale`; left as it was
-            y # (B, C, h, w), torch or numpy: images in [0, 1] plus noise
+def denoise(net, # `Denoiser` of images, `UNetDenoiser` or `Multiscale`, left as it was; or a name of `denoiser`
+            y # (B, C, h, w), torch or numpy: images in [0, 1] plus noise; or a picture's file, read gray
            ) -> Tensor: # like y
     "ValueError for another number of channels, another range than [0, 1], or more noise than in training."
+    net = denoiser(net) if isinstance(net, str) else net
     if not isinstance(net, nn.Module) or getattr(net, 'condition', 1):
         raise ValueError(f'net is a {type(net).__name__}{" of details" if hasattr(net, "condition") else ""}; expected '
                          'a denoiser of whole images: Denoiser, UNetDenoiser or Multiscale')
-    y = as_images(y, 'y')
+    y = as_pictures(y, 'y')
     if y.shape[1] != net.channels:
         raise ValueError(f'y has {y.shape[1]} channels; expected {net.channels}: '
                          f'{"a gray image" if net.channels == 1 else "as in training"}')

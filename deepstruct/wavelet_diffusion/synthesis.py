@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['step_sizes', 'ideal_sigmas', 'variances', 'as_generators', 'noise_like', 'synthesize', 'start_like',
-           'check_projector', 'keep_pixels', 'refine', 'draw_images', 'Restored', 'harmonic', 'super_resolve',
-           'inpaint']
+           'check_projector', 'keep_pixels', 'block_means', 'low_frequencies', 'refine', 'draw_images', 'Restored',
+           'harmonic', 'super_resolve', 'restore', 'inpaint']
 
 # %% ../../nbs/wavelet_diffusion/08_synthesis.ipynb #1da458b1
 import math, warnings
+from pathlib import Path
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core import as_weights, measuring, progress, seeded, tensor, whole
-from .denoisers import (Multiscale, check_range, load_published, merge,
-                                                    on_any_sides, published_multiscale)
+from .denoisers import (Multiscale, as_pictures, check_range, denoiser as by_name,
+                                                    load_published, merge, on_any_sides, published_multiscale)
 from .sde import as_state
 from .wsgm import as_images, as_sides
 
@@ -218,6 +219,19 @@ def keep_pixels(mask # (h, w) bool: which are seen
     mask = _as_mask(mask)
     return lambda x: x * mask.to(x)
 
+def block_means(s:int # side of the blocks
+               ) -> Callable: # of images whose sides are multiples of s
+    "Super-resolution by s."
+    return lambda x: F.interpolate(F.avg_pool2d(x, s), scale_factor=s)
+
+def low_frequencies(k:float # cycles over the image
+                   ) -> Callable:
+    "Frequencies below k in both directions: deblurring, after a blur that leaves nothing of the others."
+    def project(x):
+        h, w = (torch.fft.fftfreq(n, 1 / n, device=x.device).abs() < k for n in x.shape[-2:])
+        return torch.fft.ifft2(torch.fft.fft2(x) * (h[:, None] & w)).real.to(x)
+    return project
+
 # %% ../../nbs/wavelet_diffusion/08_synthesis.ipynb #2db96815
 def refine(low, # (B, C, h, w), in [0, 1] where the networks were trained on such
            details:list, # denoisers (details, low) -> details, coarse to fine
@@ -237,22 +251,34 @@ def refine(low, # (B, C, h, w), in [0, 1] where the networks were trained on suc
         histories.append(seen)
     return low, histories
 
-def draw_images(denoiser:nn.Module, # `Multiscale`, or a denoiser of whole images in [0, 1]
+def _trained_up_to(net, sigma, name='sigma') -> None:
+    "ValueError for a noise that is not positive, or that the network has not seen."
+    most = getattr(net, 'noise', (0., math.inf))[1]
+    if not 0 < sigma <= 1.1 * most:
+        raise ValueError(f'{name} is {sigma}; expected a positive number, at most the largest noise of training, '
+                         f'{most:g}')
+
+def draw_images(denoiser, # `Multiscale`, or a denoiser of whole images in [0, 1]; or a name, 'celeba'
                 n:int=1, # images
                 side=160, # or (height, width)
                 seed=None, # an int or a torch.Generator, or one for each image
-                h:float=.02, beta:float=.1 # of the coarsest image
+                h:float=.2, beta:float=.04, # of the coarsest image, fixed steps
+                sigma:float=1., # of its noise at the start, around 1/2
+                fine:dict|None=None # of synthesize, for the details; default h = 0.02
                ) -> Tensor: # (n, C, height, width)
-    "Images from noise, coarse to fine where the denoiser is; ValueError for sides that do not halve down."
-    fine = list(denoiser.details) if isinstance(denoiser, Multiscale) else []
-    coarsest, gs, k = denoiser.low if fine else denoiser, as_generators(seed, whole(n, 'n')), 2**len(fine)
+    r"""Images from noise, coarse to fine where the denoiser is. $\beta\le\sigma_0^2/\lambda_{\max}$ keeps the variance
+    of the coarsest image. ValueError for sides that do not halve down, or a noise beyond the denoiser's."""
+    denoiser = by_name(denoiser) if isinstance(denoiser, str) else denoiser
+    nets = list(denoiser.details) if isinstance(denoiser, Multiscale) else []
+    coarsest, gs, k = denoiser.low if nets else denoiser, as_generators(seed, whole(n, 'n')), 2**len(nets)
     if any(m % k for m in as_sides(side)): raise ValueError(f'side is {side}; expected a multiple of {k}')
     if not hasattr(denoiser, 'channels'):
         raise ValueError(f'the denoiser is a {type(denoiser).__name__} without `channels`; expected one that names how '
                          'many its images have')
-    y = .5 + noise_like(torch.empty(n, denoiser.channels, *(m // k for m in as_sides(side))), gs)
-    x, _ = synthesize(coarsest, as_weights(coarsest, y), .05, 2 * h, beta, False, gs, label='coarsest image')
-    return refine(x.clamp(0, 1), fine, .5, gs, h=h, end=.005)[0] if fine else x
+    _trained_up_to(coarsest, sigma)
+    y = .5 + sigma * noise_like(torch.empty(n, denoiser.channels, *(m // k for m in as_sides(side))), gs)
+    x, _ = synthesize(coarsest, as_weights(coarsest, y), .05, h, beta, False, gs, label='coarsest image')
+    return refine(x.clamp(0, 1), nets, .5, gs, **{'h': .02, 'end': .005} | (fine or {}))[0] if nets else x
 
 # %% ../../nbs/wavelet_diffusion/08_synthesis.ipynb #2db96817
 @dataclass(frozen=True)
@@ -268,7 +294,7 @@ class Restored:
         "Of the samples: the estimate."
         return self.samples.mean(0)
 
-def _restored(samples, plain, noise, truth, unseen) -> Restored: # unseen: (h, w) bool
+def _restored(samples, plain, noise, truth, unseen, up=3) -> Restored: # unseen: (h, w) bool
     "Compares and warns."
     rms = lambda a, b: (a - b)[..., unseen].double().square().mean(-1).sqrt()
     mean, errors, told = samples.mean(0), None, []
@@ -286,7 +312,7 @@ def _restored(samples, plain, noise, truth, unseen) -> Restored: # unseen: (h, w
             told.append(f'the mean of {len(samples)} sample(s) has error {errors["mean"]:.3f}, the plain interpolation '
                         f'{errors["plain"]:.3f}')
     for what in told:
-        warnings.warn(f'{what}; a smaller beta, more samples, or images like those of training may help', stacklevel=3)
+        warnings.warn(f'{what}; a smaller beta, more samples, or images like those of training may help', stacklevel=up)
     return Restored(samples, plain, noise, errors)
 
 def harmonic(x:Tensor, # (B, C, h, w)
@@ -317,7 +343,7 @@ def _details(details, channels): # denoisers, coarse to fine; nothing is fetched
         raise ValueError(f'x has {channels} channels; expected {wrong[0]}{", a gray image" if wrong[0] == 1 else ""}')
     return nets
 
-def super_resolve(x, # (B, C, h, w) in [0, 1], of any sides
+def super_resolve(x, # (B, C, h, w) in [0, 1], of any sides; or a picture's file, read gray
                   # a `Multiscale`, denoisers of details coarse to fine, or a factor of the published ones: 2, 4 or 8
                   details=4,
                   sigma:float=.5, # of the noise at the start
@@ -326,35 +352,66 @@ def super_resolve(x, # (B, C, h, w) in [0, 1], of any sides
                   truth=None, # (B, C, 2^J h, 2^J w), to compare with
                   **kwargs # of synthesize
                  ) -> Restored:
-    "Finer images with block means `x`; ValueError for values outside [0, 1], other channels, or another factor."
+    """Finer images with block means `x`; ValueError for values outside [0, 1], other channels, or another factor.
+    Source: arXiv 2303.02984, section 4."""
     x, n = check_range(x), whole(n, 'n')
     nets = _details(details, x.shape[1])
     many, histories = refine(x.repeat(n, 1, 1, 1), nets, sigma, seed, **kwargs)
     plain = F.interpolate(x, scale_factor=2**len(nets), mode='bicubic') if nets else x
     return _restored(many.view(n, *plain.shape), plain, histories, truth, torch.ones(plain.shape[2:], dtype=torch.bool))
 
-def inpaint(x, # (B, C, h, w) in [0, 1]; what is not seen may be anything, NaN too
-            mask, # (h, w) bool: what is seen
-            denoiser:nn.Module|None=None, # of whole images; default the published one of field 43, gray
+def _channels(denoiser, x) -> nn.Module: # the denoiser; nothing is fetched for images that it cannot serve
+    if isinstance(denoiser, str): denoiser = by_name(denoiser)
+    if (C := 1 if denoiser is None else getattr(denoiser, 'channels', x.shape[1])) != x.shape[1]:
+        raise ValueError(f'x has {x.shape[1]} channels; expected {C}')
+    return load_published(43) if denoiser is None else denoiser
+
+def _sampled(net, projector, seen, plain, n, seed, truth, sigma, unseen, **kwargs) -> Restored: # of `synthesize`
+    _trained_up_to(net, sigma)
+    gs = as_generators(seed, whole(n, 'n') * len(seen))
+    many = plain.repeat(n, 1, 1, 1)
+    z, noise = synthesize(net, many + sigma * noise_like(many, gs), seed=gs, projector=projector,
+                          seen=seen.repeat(n, 1, 1, 1), **kwargs)
+    where = torch.ones(seen.shape[2:], dtype=torch.bool) if unseen is None else unseen
+    return _restored(z.view(n, *seen.shape), plain, noise, truth, where, 4)
+
+def restore(seen, # (B, C, h, w), what is seen: projector(x)
+            projector:Callable, # of the measurement, orthogonal: `keep_pixels`, `block_means`, `low_frequencies`
+            plain=None, # (B, C, h, w), an estimate around which to start; default `seen`, and 1/2 where nothing is
+            denoiser=None, # of whole images, or its name; default the published one of field 43, gray
             n:int=4, # samples of each image
             seed=None, # an int or a torch.Generator, or one for each of the n B samples
             truth=None, # (B, C, h, w), to compare with
-            sigma:float=1., # of the noise at the start, around the harmonic interpolation
+            sigma:float=1., # of the noise at the start
             end:float=.02, h:float=.05, beta:float=.1, # of synthesize: much noise is put back
+            unseen=None, # (h, w) bool, where to compare; default everywhere
+            **kwargs # of synthesize
+           ) -> Restored: # samples that show what is seen
+    """Any linear measurement without noise. ValueError for one that is no orthogonal projector, or a noise beyond the
+    denoiser's. Source: Kadkhodaie and Simoncelli 2021, algorithm 2."""
+    seen = as_images(seen, 'seen')
+    net, half = _channels(denoiser, seen), torch.full_like(seen, .5)
+    plain = seen + half - projector(half) if plain is None else as_images(plain, 'plain').to(seen)
+    return _sampled(net, projector, seen, plain, n, seed, truth, sigma, unseen, end=end, h=h, beta=beta, **kwargs)
+
+def inpaint(x, # (B, C, h, w) in [0, 1], or a picture's file; what is not seen may be anything, NaN too
+            mask=None, # (h, w) bool: what is seen; or a picture's file, white where it is; default where x is not NaN
+            denoiser=None, # of whole images, or its name; default the published one of field 43, gray
+            n:int=4, # samples of each image
+            seed=None, # an int or a torch.Generator, or one for each of the n B samples
+            truth=None, # (B, C, h, w), to compare with
+            sigma:float=.4, # of the noise at the start, around the harmonic interpolation
+            end:float=.02, h:float=.1, beta:float=.1, # of synthesize: much noise is put back
             **kwargs # of synthesize
            ) -> Restored: # samples with the pixels that are seen
     "ValueError for values outside [0, 1] where they are seen, other channels, or a mask of another shape."
-    x = as_state(tensor(x, 'x'))
+    files = isinstance(x, (str, Path))
+    x = as_pictures(x) if files else as_state(tensor(x, 'x'))
+    if isinstance(mask, (str, Path)): mask = as_pictures(mask, 'mask')[0, 0] > .5
+    if mask is None and x.ndim == 4: mask = torch.isfinite(x).all(0).all(0)
     mask = _as_mask(mask, tuple(x.shape[2:]) if x.ndim == 4 else None)
     if mask.all(): raise ValueError('mask is True everywhere; expected False where a pixel is missing')
     x = check_range(torch.where(mask.to(x.device), x, 0.) if x.ndim == 4 else x)
-    if not sigma > 0: raise ValueError(f'sigma is {sigma}; expected a positive number')
-    if (C := 1 if denoiser is None else getattr(denoiser, 'channels', x.shape[1])) != x.shape[1]:
-        raise ValueError(f'x has {x.shape[1]} channels; expected {C}')
-    plain, gs = harmonic(x, mask), as_generators(seed, whole(n, 'n') * len(x))
-    net = load_published(43) if denoiser is None else denoiser
-    many = plain.repeat(n, 1, 1, 1)
-    see = keep_pixels(mask)
-    start = many + sigma * noise_like(many, gs)
-    z, noise = synthesize(net, start, end, h, beta, seed=gs, projector=see, seen=see(many), **kwargs)
-    return _restored(z.view(n, *x.shape), plain, noise, truth, ~mask)
+    net, see = _channels(denoiser, x), keep_pixels(mask)
+    plain = harmonic(x, mask)
+    return _sampled(net, see, see(plain), plain, n, seed, truth, sigma, ~mask, end=end, h=h, beta=beta, **kwargs)
