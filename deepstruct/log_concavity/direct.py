@@ -46,6 +46,10 @@ def _phi4_gradient(x, beta, g): # (L, L); fills g, returns the energy
         for j in range(1, L): out[j] -= beta * row[j - 1]
     return E
 
+@numba.njit(cache=True)
+def _phi4_gradients(x, beta, g, E): # (C, L, L); fills g and E
+    for c in range(len(x)): E[c] = _phi4_gradient(x[c], beta, g[c])
+
 @numba.njit(cache=True, fastmath=True)
 def _mala(x, g, E, beta, step, xi, u, ratio): # (C, L, L); moves x, g, E in place, one step for each xi
     C, L = x.shape[0], x.shape[1]
@@ -69,8 +73,9 @@ def _mala(x, g, E, beta, step, xi, u, ratio): # (C, L, L); moves x, g, E in plac
 # %% ../../nbs/log_concavity/08_direct.ipynb #d12ec701
 def _begin(beta, x): # fields (C, L, L) float64, the same memory as an array, gradients, energies
     x = check_fields(x, channels=1)[:, 0].double().cpu().contiguous().clone()
-    phi, g = x.numpy(), np.empty(x.shape)
-    return x, phi, g, np.array([_phi4_gradient(a, beta, b) for a, b in zip(phi, g)])
+    phi, g, E = x.numpy(), np.empty(x.shape), np.empty(len(x))
+    _phi4_gradients(phi, beta, g, E)
+    return x, phi, g, E
 
 def _adapted(log, ratio, goal, t): # the logarithm of the next step
     return log + (ratio - goal) / (1 + t / 10)**.6
@@ -189,6 +194,7 @@ def fourier_hmc(beta:float, x, # (C, 1, L, L): where the chains start
     if step is not None and not step > 0: raise ValueError(f'step is {step}; expected a positive number')
     V, g, E = V / V.mean(), torch.from_numpy(g), torch.from_numpy(E)
     multiply = lambda s, v: torch.fft.irfft2(s * torch.fft.rfft2(v), s=(L, L))
+    Ey = torch.empty(C, dtype=torch.float64)
     log, logs, rates, used = np.log(step or L**-.5), [], [], 0.
     for t in progress(range(-adapt, trajectories), label) if label else range(-adapt, trajectories):
         if t == 0: log, used = _frozen(logs, log), -time.process_time()
@@ -199,7 +205,7 @@ def fourier_hmc(beta:float, x, # (C, 1, L, L): where the chains start
         p = p - eps / 2 * gy
         for k in range(steps):
             y += eps * multiply(V, p)
-            Ey = torch.tensor([_phi4_gradient(a, beta, b) for a, b in zip(y.numpy(), gy.numpy())], dtype=torch.float64)
+            _phi4_gradients(y.numpy(), beta, gy.numpy(), Ey.numpy())
             p = p - (eps if k + 1 < steps else eps / 2) * gy
         ratio = (start - Ey - (p * multiply(V, p)).sum((1, 2)) / 2).clamp(max=0).exp().nan_to_num(0.)
         take = u < ratio
