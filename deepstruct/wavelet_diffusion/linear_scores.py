@@ -45,7 +45,7 @@ class Octaves:
             n = u.shape[-1]
             G = torch.tensor(step_matrix(self.wavelet, n)).to(x).square()
             a, b = G[:n // 2].sum(0), G[n // 2:].sum(0)
-            w = sum(s * s * torch.outer(*p) for s, p in zip(self.scale[1:], ((a, b), (b, a), (b, b))))
+            w = sum(s * s * torch.outer(*p) for s, p in zip(self.scale[1:], ((b, a), (a, b), (b, b))))
         return torch.stack([(w * v).sum() / len(u) for v in potentials(u)[1]])
 
 # %% ../../nbs/wavelet_diffusion/13_linear_scores.ipynb #13a7000b
