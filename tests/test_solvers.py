@@ -1,5 +1,5 @@
-"""Solvers of today and their exact errors, the theorems of wavelet diffusion, lattice Hessians and linear scores: against
-dense matrices, simulation, quadrature, automatic differentiation and the closed forms of limits."""
+"""Solvers of today and their exact errors, the theorems of wavelet diffusion, lattice Hessians and linear scores:
+against dense matrices, simulation, quadrature, automatic differentiation and the closed forms of limits."""
 import math
 
 import numpy as np
@@ -70,15 +70,15 @@ def test_details_by_simulation(solver):
     P, n, s = mode_power(3, 16), 500, S.edm_sigmas(4, 15., .3)
     d = details(P, 'db4')
     low = gaussian_field(lambda a, b: torch.as_tensor(d.low), n, 8, generator('low'), torch.float64)
-    y = S.solve(S.conditional_denoiser(d, low), S.start_noise(double(n, 3, 8, 8), 15., generator('st', solver)), s, solver,
-                generator('no', solver))
+    start = S.start_noise(double(n, 3, 8, 8), 15., generator('st', solver))
+    y = S.solve(S.conditional_denoiser(d, low), start, s, solver, generator('no', solver))
     z = lambda levels, how: (S.whitened(y, d, levels, how, low).square().mean(0) - 1) * math.sqrt(n / 2)
     assert abs(float(z(s, solver).square().mean()) - 1) < 4 * math.sqrt(2 / 192) + .1
     exact = np.append(np.geomspace(300, 1e-3, 500), 0.)
     assert float(z(exact, 'heun').square().mean()) > 2
 
 def test_equals_the_other_clock():
-    """Euler-Maruyama of the Brownian motion is the scheme `brownian` of the Ornstein-Uhlenbeck process, but for the end."""
+    """Euler-Maruyama of the Brownian motion is the scheme `brownian` of the Ornstein-Uhlenbeck process, the end apart."""
     times = time_grid('geometric', 12, 3., .05)
     v, g = response(LAM, times[1:], 'brownian')
     s = sigma_of(times).flip(0).numpy()
@@ -120,7 +120,8 @@ def test_fewest_evaluations():
 
 @pytest.mark.parametrize('bad,words', (
     (lambda: S.edm_sigmas(3, 1., 2.), 'sigma_min'), (lambda: S.edm_sigmas(3, rho=0.), 'rho'),
-    (lambda: S.edm_sigmas(0), 'N'), (lambda: S.check_sigmas([[1., 0.]]), 'sigmas'), (lambda: S.check_sigmas([1., .5]), 'decrease'),
+    (lambda: S.edm_sigmas(0), 'N'), (lambda: S.check_sigmas([[1., 0.]]), 'sigmas'),
+    (lambda: S.check_sigmas([1., .5]), 'decrease'),
     (lambda: S.check_solver('euler'), 'solver'), (lambda: S.solver_response([0.], [1., 0.]), 'lam'),
     (lambda: S.solve(lambda y, s: y[:1], double(2, 3), [1., 0.]), 'denoiser'),
     (lambda: S.solve(lambda y, s: y * math.inf, double(2, 3), [1., 0.]), 'diverged'),
@@ -156,7 +157,8 @@ def test_figure_2_has_its_numbers(eta, known):
 
 def test_theorem_1_needs_its_trace():
     lam = plain_modes(mode_power(2, 16)).lam
-    kl = lambda x, d: float((x / (v := response(x, time_grid('uniform', round(8 / d), 8.))[0]) - 1 - np.log(x / v)).sum()) / 2
+    made = lambda x, d: response(x, time_grid('uniform', round(8 / d), 8.))[0]
+    kl = lambda x, d: float((x / made(x, d) - 1 - np.log(x / made(x, d))).sum()) / 2
     assert kl(lam, .005) < sum(T.theorem_1(lam, 8., .005))
     assert T.theorem_1(lam, 8., .01, third=False)[1] != pytest.approx(T.theorem_1(lam, 8., .01)[1], rel=.05)
     r = response(np.array([.2]), time_grid('uniform', 20_000, 10.))[0][0] / .2 - 1
@@ -165,7 +167,8 @@ def test_theorem_1_needs_its_trace():
 @pytest.mark.parametrize('a,b', ((1., 1.), (.5, 2.), (3., 2.9)))
 def test_total_variation(a, b):
     p = lambda s, x: math.exp(-x * x / 2 / s) / math.sqrt(2 * math.pi * s)
-    assert T.gaussian_variation(a, b) == pytest.approx(quad(lambda x: abs(p(a, x) - p(b, x)), 0, 40, limit=200)[0], abs=1e-6)
+    direct = quad(lambda x: abs(p(a, x) - p(b, x)), 0, 40, limit=200)[0]
+    assert T.gaussian_variation(a, b) == pytest.approx(direct, abs=1e-6)
 
 def test_constants_of_theorem_2():
     """K and M are suprema: sampled, they are not exceeded and nearly met."""
@@ -184,7 +187,8 @@ def test_normalised_extremes(name):
     W = torch.cat([low.flatten(1), d.flatten(1)], 1).numpy().T
     C = W @ dense(P) @ W.T
     s = np.sqrt(np.repeat(np.diag(C).reshape(4, -1).mean(1), 16))
-    np.testing.assert_allclose(T.normalised_extremes(P, name), np.linalg.eigvalsh(C / s / s[:, None])[[0, -1]], rtol=1e-4)
+    direct = np.linalg.eigvalsh(C / s / s[:, None])[[0, -1]]
+    np.testing.assert_allclose(T.normalised_extremes(P, name), direct, rtol=1e-4)
 
 # Lattice
 
@@ -194,8 +198,8 @@ def test_hessians(wavelet):
     if wavelet is None: H = torch.autograd.functional.hessian(lambda y: a.energy(y.view(1, 1, 8, 8)).sum(), x.flatten())
     else:
         low, d = Octave(wavelet).analysis(x)
-        H = torch.autograd.functional.hessian(lambda y: a.energy(Octave(wavelet).synthesis(low, y.view(1, 3, 4, 4))).sum(),
-                                              d.flatten())
+        field = lambda y: Octave(wavelet).synthesis(low, y.view(1, 3, 4, 4))
+        H = torch.autograd.functional.hessian(lambda y: a.energy(field(y)).sum(), d.flatten())
     assert torch.allclose(A.hessian_extremes(a, x, wavelet)[0], torch.linalg.eigvalsh(H)[[0, -1]], rtol=1e-9)
 
 def test_actions():
