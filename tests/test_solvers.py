@@ -78,7 +78,7 @@ def test_details_by_simulation(solver):
     assert float(z(exact, 'heun').square().mean()) > 2
 
 def test_equals_the_other_clock():
-    """Euler-Maruyama of the Brownian motion is the scheme `brownian` of the Ornstein-Uhlenbeck process, the end apart."""
+    """Euler-Maruyama of the Brownian motion is the scheme `brownian`, the end apart."""
     times = time_grid('geometric', 12, 3., .05)
     v, g = response(LAM, times[1:], 'brownian')
     s = sigma_of(times).flip(0).numpy()
