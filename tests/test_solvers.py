@@ -72,7 +72,7 @@ def test_details_by_simulation(solver):
     low = gaussian_field(lambda a, b: torch.as_tensor(d.low), n, 8, generator('low'), torch.float64)
     start = S.start_noise(double(n, 3, 8, 8), 15., generator('st', solver))
     y = S.solve(S.conditional_denoiser(d, low), start, s, solver, generator('no', solver))
-    z = lambda levels, how: (S.whitened(y, d, levels, how, low).square().mean(0) - 1) * math.sqrt(n / 2)
+    z = lambda levels, how: (S.solver_whitened(y, d, levels, how, low).square().mean(0) - 1) * math.sqrt(n / 2)
     assert abs(float(z(s, solver).square().mean()) - 1) < 4 * math.sqrt(2 / 192) + .1
     exact = np.append(np.geomspace(300, 1e-3, 500), 0.)
     assert float(z(exact, 'heun').square().mean()) > 2
@@ -213,7 +213,7 @@ def test_metropolis():
     """The mean of x dE/dx is 1 by partial integration."""
     a = A.Quartic(.3, 1.)
     x = A.metropolis(a, 400, 6, 80, 1)
-    m = (4 * x**4 - a.c * x**2 + a.k * x * (4 * x - A.neighbours(x))).mean((1, 2, 3))
+    m = (4 * x**4 - a.c * x**2 + a.k * x * (4 * x - A.around(x))).mean((1, 2, 3))
     assert abs(m.mean() - 1) < 5 * m.std() / 20
     with pytest.raises(ValueError, match='L is 5'): A.metropolis(a, 2, 5)
     with pytest.raises(ValueError, match='k is'): A.Quartic(-1., 0.)
