@@ -276,11 +276,12 @@ def gaussian_kl(S:Tensor, T:Tensor, # (d, d) covariances, of mean zero
                ) -> float: # nats
     r"$D_{KL}(N(0,S+\sigma^2)\,\|\,N(0,T+\sigma^2))$; ValueError where the second is singular."
     one = sigma**2 * torch.eye(len(S), dtype=S.dtype)
-    M = torch.linalg.solve(T + one, S + one)
-    sign, log = torch.linalg.slogdet(M)
-    if not sign > 0 or not torch.isfinite(log): raise ValueError(f'covariances with sigma {sigma}: the divergence is '
-                                                                 'infinite; expected positive definite ones')
-    return float(M.trace() - len(S) - log) / 2
+    half, bad = torch.linalg.cholesky_ex(T + one)
+    logs = [torch.linalg.slogdet(v + one).logabsdet for v in (S, T)]
+    if bad or not torch.isfinite(logs[0]):
+        raise ValueError(f'a covariance with sigma {sigma} is singular, so that the divergence is infinite; expected '
+                         'positive definite ones')
+    return float(torch.cholesky_solve(S + one, half).trace() - len(S) - logs[0] + logs[1]) / 2
 
 def wiener_excess(S:Tensor, T:Tensor, # (d, d) covariances: of the data, of the model
                   sigma:float) -> float: # of the whole image
