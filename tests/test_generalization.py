@@ -184,7 +184,7 @@ def test_near_copies_are_dropped():
     g = generator('copies')
     a, b = torch.rand(30, 1, 5, 5, generator=g), torch.rand(20, 1, 5, 5, generator=g)
     both = torch.cat([b, 2 * a[:4] + .5])
-    kept, near = G.apart(a, both, batch=7)
+    kept, near = G.without_copies(a, both, batch=7)
     want = torch.tensor([max(np.corrcoef(u.flatten(), v.flatten())[0, 1] for v in a.numpy()) for u in both.numpy()])
     assert torch.equal(kept, b) and torch.allclose(near.double(), want, atol=1e-5)
 

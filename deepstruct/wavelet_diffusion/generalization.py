@@ -6,7 +6,7 @@
 __all__ = ['smooth_noise', 'noise_filter', 'c_alpha_parts', 'c_alpha', 'render_disks', 'disks', 'disk_tangents', 'rays',
            'sinusoids', 'jacobian_rows', 'jacobian', 'eigenbasis', 'tangent_energy', 'empirical_denoiser', 'centred',
            'cosines', 'closest', 'flow_sample', 'twin', 'oracle_mse', 'line', 'slope', 'contour_mse', 'lipschitz',
-           'kl_bound', 'gaussian_kl', 'wiener_excess', 'apart', 'paths', 'parting', 'basis_gain', 'unet_field',
+           'kl_bound', 'gaussian_kl', 'wiener_excess', 'without_copies', 'paths', 'parting', 'basis_gain', 'unet_field',
            'unet_parameters']
 
 # %% ../../nbs/wavelet_diffusion/09_generalization.ipynb #e1770c68
@@ -47,7 +47,7 @@ def c_alpha_parts(n:int, side:int, # images
                   alpha:float, # regularity of the contour
                   beta:float|None=None, # of the textures; default alpha
                   generator=None, printed:bool=False # as for `smooth_noise`
-                 ) -> tuple: # share above the contour (n, side, side), u and u' (2, n, 1, 1), textures (2, n, side, side)
+                 ) -> tuple: # share above the contour (n, side, side), u (2, n, 1, 1), textures (2, n, side, side)
     "ValueError for a regularity that is not positive."
     beta = alpha if beta is None else beta
     if not (alpha > 0 and beta > 0) or n < 1 or side < 4:
@@ -291,7 +291,7 @@ def wiener_excess(S:Tensor, T:Tensor, # (d, d) covariances: of the data, of the 
     return float((D.T @ (S + one) @ D).trace())
 
 # %% ../../nbs/wavelet_diffusion/09_generalization.ipynb #c0a1000b
-def apart(a:Tensor, b:Tensor, # (N, C, n, n), (M, C, n, n)
+def without_copies(a:Tensor, b:Tensor, # (N, C, n, n), (M, C, n, n)
           above:float=.95, batch:int=1000) -> tuple: # the images of b without a near copy in a, cosines (M,) of all
     "Closest cosines, as `closest` has them, at most `above`."
     near = torch.cat([closest(z, a).values for z in b.split(batch)])
