@@ -7,7 +7,7 @@ import torch
 
 from deepstruct.core import generator
 from deepstruct.wavelet_diffusion import generalization as G
-from deepstruct.wavelet_diffusion.denoisers import Denoiser
+from deepstruct.wavelet_diffusion.denoisers import Denoiser, UNetDenoiser
 from deepstruct.wavelet_diffusion.gaussian import mode_power
 
 def test_smooth_noise_spectrum():
@@ -113,9 +113,111 @@ def test_slopes():
     c = torch.tensor([3., 0., 1.])
     assert math.isclose(float(G.oracle_mse(c, 1.)), .9 + .5, rel_tol=1e-6)
 
+def test_printed_filter_is_a_brownian_path():
+    exponent = lambda alpha, printed: G.lipschitz(G.smooth_noise((300, 2048), alpha, generator('printed'), printed))
+    assert abs(exponent(1., True) - .5) < .06 and abs(exponent(.5, False) - .5) < .06 and exponent(1., False) > .85
+    steps = torch.randn(400, 1024, generator=generator('steps'), dtype=torch.float64)
+    assert abs(G.lipschitz((steps - steps.mean(1, keepdim=True)).cumsum(1)) - .5) < .03 # a bridge, periodic
+    k = torch.fft.fftfreq(8, 1 / 8)
+    assert math.isclose(float(G.noise_filter(8, 2, 1.)[3, 2]), float(k[3]**2 + k[2]**2)**-1) # |k|^-2 in two dimensions
+
+def test_images_are_made_of_their_parts():
+    above, (u, v), (a, b) = G.c_alpha_parts(6, 16, 2., 3., generator('parts'))
+    x = G.c_alpha(6, 16, 2., 3., generator('parts'))[:, 0].double()
+    assert torch.allclose(x[above == 1], (u + (1 - u) * a)[above == 1], atol=1e-6)
+    assert torch.allclose(x[above == 0], (v * b)[above == 0], atol=1e-6) and 0 <= above.min() and above.max() == 1
+    c = 8 * a.numel() / 6 / 256 # every column is 0, at most one mixed pixel, then 1
+    assert c > 0 and ((above > 0) & (above < 1)).sum(1).max() <= 1 and (above.diff(dim=1) >= 0).all()
+
+def test_contour_told_by_brute_force():
+    sigmas, L = (.02, .1, .5), 6
+    got = G.contour_mse(1, L, 2., sigmas, generator('contour'))[0]
+    above, u, _ = G.c_alpha_parts(1, L, 2., generator=generator('contour'))
+    k = torch.fft.fftfreq(L, 1 / L, dtype=torch.float64)
+    P = ((k[:, None]**2 + k**2).clamp(min=1)**-3) / 12
+    wave = torch.exp(2j * math.pi / L * torch.einsum('ap,bp->ab', torch.cartesian_prod(torch.arange(L), torch.arange(L)),
+                                                     torch.cartesian_prod(torch.arange(L), torch.arange(L))).double())
+    K = ((wave * P.flatten()) @ wave.conj().T).real / L**2
+    free = G.smooth_noise((64, L, L), 2., torch.Generator().manual_seed(0))
+    K = K * float(free.var((1, 2)).mean() / (P.mean() - P[0, 0] / L**2))
+    a = above.flatten()
+    S = sum(torch.outer(d, d) * K for d in (a * (1 - u[0]).flatten(), (1 - a) * u[1].flatten()))
+    for s, e in zip(sigmas, got):
+        W = S @ torch.linalg.inv(S + s**2 * torch.eye(L * L)) # error of the posterior mean, written out
+        B = torch.eye(L * L) - W
+        assert math.isclose(float(e), float((B @ S @ B.T + s**2 * W @ W.T).trace()) / L**2, rel_tol=1e-6)
+
+def test_the_bound_is_the_divergence_of_gaussians():
+    g = generator('kl')
+    A, B = (torch.randn(6, 9, generator=g, dtype=torch.float64) for _ in range(2))
+    S, T = A @ A.T / 9, B @ B.T / 9
+    p, q = (torch.distributions.MultivariateNormal(torch.zeros(6, dtype=torch.float64), M) for M in (S, T))
+    assert math.isclose(G.gaussian_kl(S, T), float(torch.distributions.kl_divergence(p, q)), rel_tol=1e-9)
+    s = np.geomspace(.02, 5, 600)
+    got = G.kl_bound(s, [G.wiener_excess(S, T, v) for v in s])
+    assert math.isclose(got, G.gaussian_kl(S, T, .02) - G.gaussian_kl(S, T, 5.), rel_tol=1e-3)
+    x = torch.distributions.MultivariateNormal(torch.zeros(6, dtype=torch.float64), S)
+    torch.manual_seed(0)
+    x, one = x.sample((200_000,)), .25 * torch.eye(6)
+    y = x + .5 * torch.randn(x.shape, generator=g, dtype=torch.float64)
+    error = lambda M: (y @ torch.linalg.solve(M + one, M) - x).square().sum(1)
+    gap = error(T) - error(S)
+    assert abs(float(gap.mean()) - G.wiener_excess(S, T, .5)) < 5 * float(gap.std()) / len(x)**.5
+    assert math.isclose(G.kl_bound([1., math.e], [2., 2 * math.e**2]), 2) # a constant in log sigma
+
+def test_paths_of_a_linear_denoiser():
+    y = torch.randn(3, 1, 4, 4, generator=generator('path'), dtype=torch.float64)
+    x, s = G.paths(lambda v: .25 * v, y, h=.2, steps=5)
+    for t in range(5):
+        assert torch.allclose(x[t], .25 * .85**t * y) and torch.allclose(s[t], .75 * .85**t * y.square().mean((1, 2, 3)).sqrt())
+    net = Denoiser(5, width=4, layers=3, generator=generator('net'))
+    net.train(); G.paths(net, y, steps=2)
+    assert net.training and all(w.grad is None for w in net.parameters())
+
+def test_parting():
+    line = torch.linspace(0, 1, 11).view(-1, 1, 1, 1, 1)
+    late = torch.cat([torch.zeros(9, 1, 1, 1, 1), torch.ones(2, 1, 1, 1, 1)])
+    x = torch.cat([line, late, torch.ones_like(line)], 1)
+    assert torch.allclose(G.parting(x, 0 * x), torch.tensor([6 / 11, 9 / 11, 0.]))
+
+def test_near_copies_are_dropped():
+    g = generator('copies')
+    a, b = torch.rand(30, 1, 5, 5, generator=g), torch.rand(20, 1, 5, 5, generator=g)
+    both = torch.cat([b, 2 * a[:4] + .5])
+    kept, near = G.without_copies(a, both, batch=7)
+    want = torch.tensor([max(np.corrcoef(u.flatten(), v.flatten())[0, 1] for v in a.numpy()) for u in both.numpy()])
+    assert torch.equal(kept, b) and torch.allclose(near.double(), want, atol=1e-5)
+
+def test_basis_gain_by_hand():
+    I = torch.eye(3, dtype=torch.float64)
+    Q = torch.tensor([[.5**.5, .5**.5, 0], [.5**.5, -.5**.5, 0], [0, 0, 1.]], dtype=torch.float64)
+    x = torch.tensor([2., 0, 0], dtype=torch.float64) # one coefficient 2 against two of 2^(1/2)
+    own, other = 4 / 5, 2 * 2 / 3
+    assert math.isclose(G.basis_gain(I, Q[None], x, 1.), 10 * math.log10(other / own))
+    assert math.isclose(G.basis_gain(I, I[None], x, 1.), 0, abs_tol=1e-12)
+
+@pytest.mark.parametrize('levels', (1, 2, 3))
+def test_field_and_weights_of_a_unet(levels):
+    net = UNetDenoiser(width=4, levels=levels, generator=generator('unet', levels))
+    want = G.unet_field(levels)
+    assert min(want) == {1: 18, 2: 44, 3: 92}[levels]
+    if levels < 3: # the gradient of one pixel
+        at = 32
+        y = torch.randn(6, 1, 64, 64, generator=generator('y')).requires_grad_()
+        rows = torch.autograd.grad(net(y)[..., at, at].sum(), y)[0].abs().sum((0, 1, 3)).nonzero()
+        assert int(rows.max() - rows.min()) + 1 == want[0]
+    w = [5 << i for i in range(levels + 1)]
+    convolution = lambda a, b: torch.nn.Conv2d(a, b, 3, bias=False)
+    parts = [convolution(*ab) for a, b in zip([1, *w], w) for ab in ((a, b), (b, b))]
+    for a in w[:-1]: parts += [torch.nn.ConvTranspose2d(2 * a, a, 2, 2, bias=False), convolution(2 * a, a), convolution(a, a)]
+    scales = 2 * (sum(w) + sum(w[:-1])) # one for each channel of each convolution
+    assert G.unet_parameters(levels, 5) == sum(q.numel() for m in parts for q in m.parameters()) + 5 + scales
+
 def test_refused():
     x = torch.rand(3, 1, 4, 4, generator=generator('x'))
-    for call, word in ((lambda: G.c_alpha(2, 16, -1.), 'positive regularities'), (lambda: G.disks(2, 4), 'at least 8'),
+    for call, word in ((lambda: G.c_alpha(2, 16, -1.), 'positive regularities'),
+                       (lambda: G.kl_bound([1., .5], [0., 0.]), 'rising'), (lambda: G.lipschitz(x[:, 0, 0], (2,)), 'two different'),
+                       (lambda: G.gaussian_kl(torch.eye(2), torch.zeros(2, 2)), 'singular|infinite'), (lambda: G.disks(2, 4), 'at least 8'),
                        (lambda: G.empirical_denoiser(x, -1.), 'positive standard'),
                        (lambda: G.empirical_denoiser(x[0], 1.), 'batch'),
                        (lambda: G.cosines(x, x[:2]), 'pairs'), (lambda: G.twin(np.ones((4,
