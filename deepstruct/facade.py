@@ -77,6 +77,7 @@ def fisher(net:nn.Module, data, layers:Iterable[str], # (images, labels) or batc
 # %% ../nbs/facade.ipynb #017055c2
 MODELS = {'log-concave model': ('log_concavity.model', 'LogConcaveModel'), # kind -> module, class
           'wavelet diffusion model': ('wavelet_diffusion.wsgm', 'WSGM'),
+          'EDM model': ('wavelet_diffusion.edm', 'EDM'),
           'learned scattering network': ('networks', 'LearnedScattering'),
           'rainbow model': ('rainbow.model', 'RainbowModel')}
 
