@@ -233,6 +233,7 @@ def test_gaussian_images_have_the_moments_of_each_class():
     for c in (0, 1):
         mine = x[y == c].flatten(1)
         assert (torch.cov(z[up == bool(c)].T) - torch.cov(mine.T, correction=0)).abs().max() < 1e-4
+        assert abs(z[up == bool(c)].var(0).sum() / mine.var(0, correction=0).sum() - 1) < .025
         assert (z[up == bool(c)].mean(0) - mine.mean(0)).abs().max() < 2e-3
 
 

@@ -173,7 +173,7 @@ def best_schedule(modes:Modes, N:int, solver:str='dpm_solver_2m') -> Evaluations
 def evaluations_needed(modes:Modes, # of `plain_modes` or `wavelet_modes`
                        eps:float=1e-3, # KL per pixel
                        solver:str='dpm_solver_2m', # one of SOLVERS
-                       most:int=1024 # more steps are not tried
+                       most:int=256 # more steps are not tried
                       ) -> Evaluations:
     "The smallest N whose best schedule has KL per pixel at most eps; ValueError where `most` do not suffice."
     if not eps > 0: raise ValueError(f'eps is {eps!r}; expected a positive error')
