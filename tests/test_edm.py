@@ -10,8 +10,8 @@ import deepstruct as ds
 from deepstruct.core import generator
 from deepstruct.fields import gaussian_field
 from deepstruct.wavelet_diffusion.edm import (EDM, Architecture, PatchUNet, Plan, denoised, edm_loss, euler_flow,
-                                              euler_maruyama, factor_weights, flow_levels, karras, levels,
-                                              octave_bands, ou_score, preconditioning)
+                                              euler_maruyama, factor_weights, flow_levels, karras, noise_levels,
+                                              ou_score, preconditioning, scale_bands)
 from deepstruct.wavelet_diffusion.gaussian import _spectral, conditional_laws, mode_power, mode_scores, response
 from deepstruct.wavelet_diffusion.judge import (Judge, gaussian_images, judge_loss, judged, nearest,
                                                 precision_recall)
@@ -100,9 +100,9 @@ def test_the_exact_denoiser_is_where_the_loss_is_flat(objective):
 
 def test_levels_are_drawn_from_their_laws():
     g = torch.Generator().manual_seed(0)
-    s = levels('diffusion', 4000, (.3, 1.2), g).log()
+    s = noise_levels('diffusion', 4000, (.3, 1.2), g).log()
     assert abs(s.mean() - .3) < .01 and abs(s.std() - 1.2) < .02
-    u = 1 / (1 + levels('flow', 4000, (9., 9.), g))
+    u = 1 / (1 + noise_levels('flow', 4000, (9., 9.), g))
     assert (u.sort().values - (torch.arange(4000) + .5) / 4000).abs().max() < 2e-3
 
 
@@ -154,7 +154,7 @@ def test_scores_and_denoisers_are_one_another():
 
 def test_bands_are_put_together_again():
     x = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    (y, none), *rest = octave_bands(x, 'haar', 2)
+    (y, none), *rest = scale_bands(x, 'haar', 2)
     assert none is None and y.shape[2:] == (4, 4)
     for detail, low in rest:
         assert torch.allclose(low, y, atol=1e-5)
