@@ -7,7 +7,7 @@ __all__ = ['preconditioning', 'denoised', 'noise_levels', 'edm_loss', 'Architect
            'recipe', 'factor_weights', 'ou_score', 'flow_levels', 'EDM', 'karras', 'euler_flow', 'euler_maruyama']
 
 # %% ../../nbs/wavelet_diffusion/12_edm.ipynb #ed000004
-import math
+import math, threading
 from dataclasses import asdict, dataclass
 
 import torch
@@ -128,12 +128,13 @@ def recipe(steps:int) -> dict: # for training.fit
 # %% ../../nbs/wavelet_diffusion/12_edm.ipynb #ed000020
 class _Denoisers(nn.Module):
     "The factors of a plan, and their training."
+    _building = threading.Lock() # torch draws first weights from one global state
     def __init__(self, plan:Plan|None=None, seed=0, # of the first weights
                  **kwargs): # or the fields of a plan
         super().__init__()
         self.plan = p = plan or Plan(**kwargs)
         self.history, self.seed = [], seeded(seed).initial_seed()
-        with torch.random.fork_rng(devices=[]):
+        with self._building, torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.factors = nn.ModuleList([p.factor(i) for i in range(p.depth + 1)])
 
