@@ -78,6 +78,7 @@ def fisher(net:nn.Module, data, layers:Iterable[str], # (images, labels) or batc
 MODELS = {'log-concave model': ('log_concavity.model', 'LogConcaveModel'), # kind -> module, class
           'wavelet diffusion model': ('wavelet_diffusion.wsgm', 'WSGM'),
           'log density': ('wavelet_diffusion.log_density', 'LogDensity'),
+          'EDM model': ('wavelet_diffusion.edm', 'EDM'),
           'learned scattering network': ('networks', 'LearnedScattering'),
           'rainbow model': ('rainbow.model', 'RainbowModel')}
 
