@@ -7,9 +7,8 @@ import torch
 from torch import nn
 
 import deepstruct as ds
-from deepstruct.core import generator
 from deepstruct.fields import gaussian_field
-from deepstruct.wavelet_diffusion.edm import (EDM, Architecture, PatchUNet, Plan, denoised, edm_loss, euler_flow,
+from deepstruct.wavelet_diffusion.edm import (EDM, Architecture, PatchUNet, Plan, edm_loss, euler_flow,
                                               euler_maruyama, factor_weights, flow_levels, karras, noise_levels,
                                               ou_score, preconditioning, scale_bands)
 from deepstruct.wavelet_diffusion.gaussian import _spectral, conditional_laws, mode_power, mode_scores, response

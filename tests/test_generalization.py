@@ -135,7 +135,8 @@ def test_contour_told_by_brute_force():
     above, u, _ = G.c_alpha_parts(1, L, 2., generator=generator('contour'))
     k = torch.fft.fftfreq(L, 1 / L, dtype=torch.float64)
     P = ((k[:, None]**2 + k**2).clamp(min=1)**-3) / 12
-    wave = torch.exp(2j * math.pi / L * torch.einsum('ap,bp->ab', torch.cartesian_prod(torch.arange(L), torch.arange(L)),
+    wave = torch.exp(2j * math.pi / L * torch.einsum('ap,bp->ab',
+        torch.cartesian_prod(torch.arange(L), torch.arange(L)),
                                                      torch.cartesian_prod(torch.arange(L), torch.arange(L))).double())
     K = ((wave * P.flatten()) @ wave.conj().T).real / L**2
     free = G.smooth_noise((64, L, L), 2., torch.Generator().manual_seed(0))
@@ -169,7 +170,8 @@ def test_paths_of_a_linear_denoiser():
     y = torch.randn(3, 1, 4, 4, generator=generator('path'), dtype=torch.float64)
     x, s = G.paths(lambda v: .25 * v, y, h=.2, steps=5)
     for t in range(5):
-        assert torch.allclose(x[t], .25 * .85**t * y) and torch.allclose(s[t], .75 * .85**t * y.square().mean((1, 2, 3)).sqrt())
+        assert torch.allclose(x[t], .25 * .85**t * y)
+        assert torch.allclose(s[t], .75 * .85**t * y.square().mean((1, 2, 3)).sqrt())
     net = Denoiser(5, width=4, layers=3, generator=generator('net'))
     net.train(); G.paths(net, y, steps=2)
     assert net.training and all(w.grad is None for w in net.parameters())
@@ -209,15 +211,18 @@ def test_field_and_weights_of_a_unet(levels):
     w = [5 << i for i in range(levels + 1)]
     convolution = lambda a, b: torch.nn.Conv2d(a, b, 3, bias=False)
     parts = [convolution(*ab) for a, b in zip([1, *w], w) for ab in ((a, b), (b, b))]
-    for a in w[:-1]: parts += [torch.nn.ConvTranspose2d(2 * a, a, 2, 2, bias=False), convolution(2 * a, a), convolution(a, a)]
+    for a in w[:-1]:
+        parts += [torch.nn.ConvTranspose2d(2 * a, a, 2, 2, bias=False), convolution(2 * a, a), convolution(a, a)]
     scales = 2 * (sum(w) + sum(w[:-1])) # one for each channel of each convolution
     assert G.unet_parameters(levels, 5) == sum(q.numel() for m in parts for q in m.parameters()) + 5 + scales
 
 def test_refused():
     x = torch.rand(3, 1, 4, 4, generator=generator('x'))
     for call, word in ((lambda: G.c_alpha(2, 16, -1.), 'positive regularities'),
-                       (lambda: G.kl_bound([1., .5], [0., 0.]), 'rising'), (lambda: G.lipschitz(x[:, 0, 0], (2,)), 'two different'),
-                       (lambda: G.gaussian_kl(torch.eye(2), torch.zeros(2, 2)), 'singular|infinite'), (lambda: G.disks(2, 4), 'at least 8'),
+                       (lambda: G.kl_bound([1., .5], [0., 0.]), 'rising'),
+                       (lambda: G.lipschitz(x[:, 0, 0], (2,)), 'two different'),
+                       (lambda: G.gaussian_kl(torch.eye(2), torch.zeros(2, 2)), 'singular|infinite'),
+                       (lambda: G.disks(2, 4), 'at least 8'),
                        (lambda: G.empirical_denoiser(x, -1.), 'positive standard'),
                        (lambda: G.empirical_denoiser(x[0], 1.), 'batch'),
                        (lambda: G.cosines(x, x[:2]), 'pairs'), (lambda: G.twin(np.ones((4,
