@@ -110,5 +110,5 @@ def test_fisher_by_hand():
 def test_the_book_is_asked():
     rows = ds.claims('cslc')
     assert 'cslc' in {r['paper'] for r in rows} < {r['paper'] for r in ds.claims()} and 'verdict' in repr(rows)
-    assert repr(ds.claims('cslc Lemma')) == 'no claim' != repr(ds.claims('cslc Fig. 5'))
+    assert repr(ds.claims('cslc text, p. 7')) == 'no claim' != repr(ds.claims('cslc Fig. 5'))
     with pytest.raises(ValueError, match='near'): ds.claims('cslk')
