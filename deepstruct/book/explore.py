@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-# %% ../../nbs/book/10_explore.ipynb #30027684
+# %% ../../nbs/book/10_explore.ipynb #e420e8a1
 def _short(x, digits=5): return [float(f'{v:.{digits}g}') for v in np.asarray(x, dtype=float).ravel()]
 
 SOLVERS = ('euler_maruyama', 'ddim', 'heun', 'dpm_solver_2m')
 EPS = .001 # nats a pixel
 
 def needed(modes, solver:str) -> int: # evaluations of the network
-    "For a divergence of `EPS`: `gaussian.steps_needed` for the paper's scheme, `solvers.evaluations_needed` for others."
+    "For a divergence of `EPS`: of the paper's scheme at its best time, of others at their best levels."
     from deepstruct.wavelet_diffusion.gaussian import steps_needed
     from deepstruct.wavelet_diffusion.solvers import evaluations_needed
     return steps_needed(modes, EPS).N if solver == SOLVERS[0] else evaluations_needed(modes, EPS, solver).evaluations
@@ -42,7 +42,7 @@ def steps(sides=(16, 32, 64, 128, 256), etas=(1., 1.5, 2., 2.5, 3.)) -> dict:
                 'needs': {s: needed(m, s) for s in SOLVERS}} for k, m in both.items()})
     return {'eps': EPS, 'rows': rows}
 
-# %% ../../nbs/book/10_explore.ipynb #e191e7b2
+# %% ../../nbs/book/10_explore.ipynb #479ef9cd
 BETAS = (.5, .56, .62, .68, .72, .76)
 
 @lru_cache(1)
@@ -60,7 +60,7 @@ def histogram(eigenvalues, bins:int=56) -> dict: # (fields, D), ascending
     low, high = np.quantile(e, [0, .995])
     edges = np.linspace(min(low, 0), high, bins + 1)
     return {'low': _short([edges[0]])[0], 'high': _short([edges[-1]])[0], 'least': _short([e.min()])[0],
-            'share': _short(np.histogram(e.clip(max=high), edges)[0] / e.size, 4),
+            'share': _short(np.histogram(e, edges)[0] / e.size, 4),
             'negative': float((e < 0).mean().round(5)), 'convex': float((e[:, 0] > 0).mean().round(4))}
 
 def bands_of(n:int) -> dict: # {name: (D, n, n)}
@@ -84,16 +84,18 @@ def hessians(fields:int=6) -> dict:
     from deepstruct.log_concavity.hessians import detail_band, eigenvalues
     out = []
     for beta, (x, model) in _models().items():
-        n, y, found = x.shape[-1], x[:fields].double(), {}
-        for k, B in bands_of(n).items(): found[f'1 {k}'] = histogram(exact(beta, y, B))
-        for j, (f, step) in enumerate(zip(model.levels[:3], model.steps), 1):
-            if j > 1: found[f'{j} octave'] = histogram(eigenvalues(f, y, detail_band(step, f.n)))
-            y = step.low(x[:fields * 4**j].double())
+        n, y = x.shape[-1], x[:16 * fields].double()
+        found = {f'1 {k}': histogram(exact(beta, y[:fields], B)) for k, B in bands_of(n).items()}
+        for j in (2, 3):
+            y = model.steps[j - 2].low(y)
+            f = model.levels[j - 1]
+            found[f'{j} octave'] = histogram(eigenvalues(f, y[:fields * 4**(j - 1)],
+                                                         detail_band(model.steps[j - 1], f.n)))
         out.append({'beta': beta, 'field': bytes_of(x[0], -2, 2), 'spectra': found})
     return {'side': n, 'range': [-2, 2], 'rows': out}
 
 def frames(seeds:int=3, betas=(.5, .68, .76)) -> dict:
-    "Fields of the cascade, from one number to the finest grid; of each scale the coarse field put back, and the sample."
+    "Fields of the cascade, from coarse to fine; of each scale the coarse field put back, and the sample."
     from deepstruct.core import generator
     out = []
     for beta in betas:
@@ -110,7 +112,7 @@ def frames(seeds:int=3, betas=(.5, .68, .76)) -> dict:
             out.append({'beta': beta, 'seed': k, 'frames': shown})
     return {'rows': out}
 
-# %% ../../nbs/book/10_explore.ipynb #f162bf1e
+# %% ../../nbs/book/10_explore.ipynb #59bfd4c1
 def windows(side:int=32, etas=(1., 1.5, 2., 2.5, 3.), sigmas=(.25, .5, 1., 2., 4.), widths=(1, 3, 5, 7, 9, 11)) -> dict:
     "Decibels above the best estimator, whole field and details given the coarser one."
     from deepstruct.wavelet_diffusion.gaussian import mode_power
@@ -126,4 +128,5 @@ def write(to, names=DATA): # folder
     for k in names:
         d = DATA[k]()
         rows = ',\n'.join(json.dumps(r, separators=(',', ':')) for r in d.pop('rows'))
-        Path(to, f'explore.{k}.json').write_text(json.dumps(d)[:-1] + ', "rows": [\n' + rows + ']}\n', encoding='utf-8')
+        said = json.dumps(d)[:-1] + ', ' * bool(d) + '"rows": [\n' + rows + ']}\n'
+        Path(to, f'explore.{k}.json').write_text(said, encoding='utf-8')

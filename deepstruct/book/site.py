@@ -392,40 +392,42 @@ def readme() -> Path:
 
 # %% ../../nbs/book/05_site.ipynb #0f1e0202
 EXPLORABLES = { # title, what to look for, the figure that stands for it
-    'hessians': ('Which directions are convex?', 'Move the temperature, and choose what is left when the rest is given: the '
-                 'narrower the band, the fewer directions of negative curvature (orange).', 'cslc.hessians'),
+    'hessians': ('Which directions are convex?', 'Move the temperature, and choose what is left when the rest is '
+                 'given: the narrower the band, the fewer directions of negative curvature (orange).', 'cslc.hessians'),
     'frames': ('From one number to a field', 'Each scale is drawn given the coarser one. Play it, or step through the '
                'frames.', 'cslc.cascade'),
     'steps': ('How many steps?', 'Left: evaluations for a fixed error. Right: what N steps make of each variance; bars '
               'show which variances there are. Change the solver to see when the gap closes.', 'wsgm.steps'),
     'windows': ('How far must a denoiser see?', 'Gaussian fields, best estimators: what a small window loses, for the '
                 'whole field and for details given the coarser field.', 'local_conditional.gaussian'),
-    'collapse': ('A translation turns a phase', 'One wavelet coefficient of two signals (blue, orange) as they move, and '
-                 'after a non-linearity. Rings: class means.', 'phase_collapse.clouds'),
-    'clouds': ('Two networks, one rotation', 'Features of the same 24 points in two random networks (rings, dots). Rotate '
-               'the second, then widen both.', 'rainbow.alignment')}
+    'collapse': ('A translation turns a phase', 'One wavelet coefficient of two signals (blue, orange) as they move, '
+                 'and after a non-linearity. Rings: class means.', 'phase_collapse.clouds'),
+    'clouds': ('Two networks, one rotation', 'Features of the same 24 points in two random networks (rings, dots). '
+               'Rotate the second, then widen both.', 'rainbow.alignment')}
 
 def explorable(name:str, up:str='') -> str: # HTML
     "The frame of an explorable: its text, its numbers, and a picture where there is no script."
     title, about, still = EXPLORABLES[name]
     data, seen = _static() / f'explore.{name}.json', [f for f in L.figures() if f['id'] == still and f['png']]
     parts = [tag('figcaption', tag('strong', title), ' ' + about)]
-    parts.append(tag('noscript', *(picture(f, up, True) for f in seen), tag('p', 'This picture moves where scripts run.')))
+    parts.append(tag('noscript', *(picture(f, up, True) for f in seen), tag('p', 'It moves where scripts run.')))
     if data.exists(): parts.append(tag('script', data.read_text(encoding='utf-8').strip(), type='application/json'))
     return tag('figure', *parts, class_='explore', data_explore=name, id=f'explore-{name}')
 
 def _brief(r, up): # of a claim, in a list
     paper = f"paper {L.show_value(r['paper_value'])}" * (r['paper_value'] is not None)
     came = f"ours {L.show_worst(r, r['got'], r['spread'])} at {r['preset']}" * (r['got'] is not None)
-    told = [_chip(r['verdict']), text(r['statement']), text(paper), text(came), text(r['why']) * (r['verdict'] == 'differs'),
+    why = tag('details', tag('summary', 'why'), text(r['why'])) if r['verdict'] == 'differs' and r['why'] else ''
+    told = [_chip(r['verdict']), text(r['statement']), text(paper), text(came), why,
             _a(r['id'], f"{up}claims.html#{r['id']}")]
     return tag('li', ' · '.join(filter(None, told)))
 
 def _list(rows, up): return tag('ul', *(_brief(r, up) for r in rows), class_='claims') if rows else 'Nothing yet.'
 
-def told(what:str, of:str, up:str='') -> str: # HTML
+def told(what:str, of:str, # a token
+         rows:dict, # of the ledger, by id
+         up:str='') -> str: # HTML
     "What a token of an essay stands for; LookupError for what is not there."
-    rows = {r['id']: r for r in L.ledger()}
     if what == 'explore': return explorable(of, up)
     if what == 'claims': return _list([rows[i] for i in of.split()], up)
     if what == 'differs':
@@ -438,8 +440,9 @@ def told(what:str, of:str, up:str='') -> str: # HTML
         words = f"{text(f['title'])}. Preset {f['preset']}, {_a('its cell', f'{up}{page}#{of}')}."
         return tag('figure', tag('a', picture(f, up), href=f'{up}{page}#{of}'), tag('figcaption', words))
     if what == 'place':
-        q = next(q for q in L.places() if (q['paper'], q['id']) == tuple(of.split('/')))
-        return f'<a href="{up}atlas.html#{_at(q)}">{plain(q["place"])}</a>'
+        p, q = L.load().place('', of.replace('/', ':')) or (None, None)
+        if not p: raise LookupError(of)
+        return f'<a href="{up}atlas.html#{_at(dict(paper=p.name, id=q.id))}">{plain(q.name)}</a>'
     if what == 'ours':
         id, _, part = of.partition(' ')
         r = rows[id]
@@ -447,17 +450,18 @@ def told(what:str, of:str, up:str='') -> str: # HTML
         came = L.show_value(r['got'][part]) if part else L.show_worst(r, r['got'], r['spread'])
         return f'<a href="{up}claims.html#{id}">{plain(came)}</a> (`{r["preset"]}`)'
     if what != 'counts': raise LookupError(what)
-    n, of = L.counts(L.places()), defaultdict(int)
-    for c in n.values():
-        for k, v in c.items(): of[k] += v
-    return f'Of {sum(of.values())} places ' + ', '.join(f'{of[k]} are {k}' if k[0] == 'r' else f'{of[k]} {k}'
-                                                        for k in L.STATUSES if of[k]).replace('needs', 'need').replace('differs', 'differ') + '.'
+    n = Counter()
+    for c in L.counts(L.places()).values(): n.update(c)
+    words = dict(zip(L.STATUSES, ('are reproduced', 'are reproduced at reduced scale', 'differ', 'need data or a GPU',
+                                  'have not been attempted')))
+    return f'Of {sum(n.values())} places ' + ', '.join(f'{n[k]} {v}' for k, v in words.items()) + '.'
 
 def filled(essay:str, up:str='', lost=None) -> str: # Markdown
     "An essay with its tokens put in; those that stand for nothing are named, and added to `lost`."
+    rows = {r['id']: r for r in L.ledger()} if '{{' in essay else {}
     def put(m):
-        try: found = told(m[1], m[2] or '', up)
-        except (LookupError, StopIteration):
+        try: found = told(m[1], m[2] or '', rows, up)
+        except LookupError:
             if lost is not None: lost.append(m[0])
             return f'*not recorded: {plain((m[2] or m[1]))}*'
         return found if m[1] in ('place', 'ours', 'counts') else raw(found)
@@ -472,8 +476,9 @@ def tour() -> str: # HTML of the first page
         f = drawn.get(next(iter(re.findall(r'\{\{figure ([^}]*)\}\}', said)), ''))
         if not f: continue
         title, about = re.match(r'# (.*)\n\n> (.*)', said).groups()
-        cards.append(tag('div', tag('h3', _a(title, f'{c}/index.html')), tag('a', picture(f, '', True), href=f'{c}/index.html'),
-                         tag('p', text(about))))
+        to = f'{c}/index.html'
+        shown = tag('a', picture(f, '', True), href=to)
+        cards.append(tag('figure', tag('h3', _a(title, to)), shown, tag('p', text(about))))
     return tag('section', tag('h2', 'In sixty seconds'), tag('div', *cards, class_='gallery')) if cards else ''
 
 # %% ../../nbs/book/05_site.ipynb #0f1e0105
@@ -636,7 +641,8 @@ def _tree(book, files): # the hidden tables of contents of the first page
     lessons = [f'{c}/lessons' for c in rooms if f'{c}/lessons' in there]
     doors = [p.key for p in book if not p.chapter and p.key != 'index']
     named = lambda *names: [n for n in names if n in there]
-    parts = {'The papers': [*named('introduction'), *papers, *named('conclusion', 'explore')], 'Results': ['atlas', 'claims', 'figures', 'differs'],
+    parts = {'The papers': [*named('introduction'), *papers, *named('conclusion', 'explore')],
+             'Results': ['atlas', 'claims', 'figures', 'differs'],
              'Library': [*lessons, *doors, 'api/index'],
              'About': named('glossary', 'gpu') + ['bibliography', 'data/README']}
     return '\n\n'.join(_contents(k, pages) for k, pages in parts.items() if pages)
@@ -684,12 +690,12 @@ def doors(page) -> str: # Markdown
 def _lead(page, figures, rows): # first of all a picture, and which preset the numbers are of
     if not page.paper: return []
     up, mine = '../' * bool(page.chapter), [f for f in figures if f['id'] in page.figures and f['png']]
-    count = lambda xs: ', '.join(f'{n} at {k}' for k, n in sorted(Counter(x['preset'] for x in xs if x['preset']).items()))
+    count = lambda xs: ', '.join(f'{n} at {k}' for k, n in sorted(Counter(x['preset'] for x in xs).items()))
     judged = [r for r in rows if r['notebook'] == f'nbs/{page.key}.ipynb' and r['got'] is not None]
     says = [f'{k}: {count(xs)}' for k, xs in (('pictures', mine), ('claims and checks', judged)) if xs]
     label = tag('p', 'Presets of what is shown: ' + '; '.join(says) + '. Printed text is of laptop.', class_='preset')
-    seen = [tag('figure', tag('a', picture(f, up), href=f'#{f["id"]}'), tag('figcaption', text(f['title']) + '.'), class_='lead')
-            for f in mine[:1]]
+    seen = [tag('figure', tag('a', picture(f, up), href=f'#{f["id"]}'), tag('figcaption', text(f['title']) + '.'),
+                class_='lead') for f in mine[:1]]
     return [_markdown(raw(''.join([*seen, label])))] if says else []
 
 def _pages(book): # {file: text} of the notebooks
@@ -703,7 +709,8 @@ def _pages(book): # {file: text} of the notebooks
     return out
 
 def _first(book, files): # of cells, added to the first page
-    short = {'introduction': 'Introduction', 'explore': 'Explorables', 'atlas': 'Every place of every paper', 'claims': 'Every claim and its verdict', 'figures': 'Every figure',
+    short = {'introduction': 'Introduction', 'explore': 'Explorables', 'atlas': 'Every place of every paper',
+             'claims': 'Every claim and its verdict', 'figures': 'Every figure',
              'differs': 'What differs', 'api/index': 'What can be imported', 'glossary': 'Words and symbols',
              'foundations/00_tour': 'The tour', 'search': 'Search'}
     there = {f.removesuffix('.md') for f in files} | {p.key for p in book} | {'search'}

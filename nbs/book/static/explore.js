@@ -146,13 +146,19 @@ const make = (name, attrs = {}, ...inner) => {
 const say = v => Number.isInteger(v) && Math.abs(v) < 1e4 ? `${v}` : Math.abs(v) >= 1e4 || Math.abs(v) < 1e-3 ? v.toExponential(0).replace('e+', 'e') : `${+v.toPrecision(2)}`
 const W = 400, left = 52, right = 12, top = 14, bottom = 40
 
+function even({ from, to }) { // about five round numbers
+  const raw = (to - from) / 4, p = 10 ** Math.floor(Math.log10(raw)), s = [1, 2, 5, 10].find(m => m * p >= raw) * p
+  return range(Math.floor(to / s) - Math.ceil(from / s) + 1).map(k => (k + Math.ceil(from / s)) * s)
+}
+
 function chart({ title, x, y, lines = [], dots = [], bars = [], bands = [], marks = [], pick, square }) {
   const H = square ? 390 : 270
   const at = (a, v) => a.log ? Math.log(v / a.from) / Math.log(a.to / a.from) : (v - a.from) / (a.to - a.from)
+  const inside = (a, v) => Math.abs(at(a, v) - .5) < .501
   const clip = v => Math.max(-.02, Math.min(1.02, v))
   const px = v => left + clip(at(x, v)) * (W - left - right), py = v => H - bottom - clip(at(y, v)) * (H - top - bottom)
   const ticks = a => a.ticks || (a.log ? range(9).map(k => 10 ** (k + Math.ceil(Math.log10(a.from) - 1e-9))).filter(v => v <= a.to * 1.001) :
-    range(5).map(k => a.from + k * (a.to - a.from) / 4))
+    even(a))
   const svg = make('svg', { viewBox: `0 0 ${W} ${H}`, role: 'img', 'aria-label': title })
   for (const v of ticks(x)) svg.append(make('line', { x1: px(v), x2: px(v), y1: H - bottom, y2: H - bottom + 4, class: 'axis' }), make('text', { x: px(v), y: H - bottom + 17, 'text-anchor': 'middle' }, say(v)))
   for (const v of ticks(y)) svg.append(make('line', { x1: left, x2: W - right, y1: py(v), y2: py(v), class: 'grid' }), make('text', { x: left - 6, y: py(v) + 4, 'text-anchor': 'end' }, say(v)))
@@ -161,7 +167,7 @@ function chart({ title, x, y, lines = [], dots = [], bars = [], bands = [], mark
     make('text', { x: 0, y: 0, 'text-anchor': 'middle', transform: `translate(11 ${(top + H - bottom) / 2}) rotate(-90)` }, y.label))
   for (const b of bands) svg.append(make('rect', { x: px(b.from), width: Math.max(1, px(b.to) - px(b.from)), y: H - bottom - 13 * (b.row + 1), height: 10, class: 'band ' + b.as }))
   for (const b of bars) svg.append(make('rect', { x: px(b.from), width: Math.max(.5, px(b.to) - px(b.from) - .5), y: py(b.v), height: Math.max(0, H - bottom - py(b.v)), class: b.as }))
-  for (const l of lines) svg.append(make('path', { d: 'M' + l.at.map(([a, b]) => `${px(a).toFixed(1)},${py(b).toFixed(1)}`).join('L'), class: 'line ' + l.as }))
+  for (const l of lines) svg.append(make('path', { d: 'M' + l.at.filter(([a, b]) => inside(x, a) && inside(y, b)).map(([a, b]) => `${px(a).toFixed(1)},${py(b).toFixed(1)}`).join('L'), class: 'line ' + l.as }))
   for (const d of dots) svg.append(make('circle', { cx: px(d.at[0]), cy: py(d.at[1]), r: d.r || 4, class: d.as, ...(d.style ? { style: d.style } : {}) }))
   for (const m of marks) svg.append(make('text', { x: px(m.at[0]) + (m.dx || 0), y: py(m.at[1]) + (m.dy || -6), class: 'mark ' + m.as, 'text-anchor': m.anchor || 'middle' }, m.says))
   if (pick) {
@@ -173,9 +179,11 @@ function chart({ title, x, y, lines = [], dots = [], bars = [], bands = [], mark
   return svg
 }
 
-function picture(bytes, side, label) { // base64 of one byte a pixel, grey
+const contrast = bytes => { const v = [...atob(bytes)].map(c => c.charCodeAt(0) - 128); return 127 / (2.5 * Math.sqrt(mean(v.map(x => x * x)))) }
+
+function picture(bytes, side, label, gain = 1) { // base64 of one byte a pixel, grey; contrast about the middle
   const c = make('canvas', { width: side, height: side, role: 'img', 'aria-label': label }), p = c.getContext('2d'), im = p.createImageData(side, side), s = atob(bytes)
-  for (let i = 0; i < s.length; i++) { const v = s.charCodeAt(i); im.data.set([v, v, v, 255], 4 * i) }
+  for (let i = 0; i < s.length; i++) { const v = 128 + gain * (s.charCodeAt(i) - 128); im.data.set([v, v, v, 255], 4 * i) }
   p.putImageData(im, 0, 0)
   return c
 }
@@ -223,7 +231,7 @@ const EXPLORABLES = {
         lines: kinds.map(k => ({ at: mine.map(r => [r.L, r[k].needs[solver]]), as: k })), dots: kinds.map(k => ({ at: [L, row[k].needs[solver]], as: k, r: 5 })),
         marks: kinds.map((k, i) => ({ at: [256, mine.at(-1)[k].needs[solver]], as: k, says: k, anchor: 'end', dy: i ? 16 : -8 })) })
       const why = chart({ title: 'Variance that N steps give a mode, over the wanted one, against the wanted variance',
-        x: { from: 1e-4, to: 1e4, log: true, label: 'variance wanted', ticks: [1e-4, 1e-2, 1, 1e2, 1e4] }, y: { from: .5, to: 2, log: true, label: `variance given in ${N} steps, over wanted`, ticks: [.5, .7, 1, 1.4, 2] },
+        x: { from: 1e-4, to: 1e4, log: true, label: 'variance wanted', ticks: [1e-4, 1e-2, 1, 1e2, 1e4] }, y: { from: .25, to: 4, log: true, label: 'variance given, over wanted', ticks: [.25, .5, 1, 2, 4] },
         bands: kinds.map((k, i) => ({ from: ends(k)[0], to: ends(k)[1], as: k, row: 1 - i })),
         lines: [{ at: [[1e-4, 1], [1e4, 1]], as: 'truth' }, ...kinds.map(k => ({ at: grid.filter(v => v >= ends(k)[0] && v <= ends(k)[1]).map(v => [v, respond(v, got[k].s, solver)[0] / v]), as: k }))] })
       return { panels: [need, why], text: `At η = ${eta} and side ${L}, ${row.plain.needs[solver]} evaluations for the whole field and ${row.wavelets.needs[solver]} a scale for wavelet coefficients reach ${data.eps} nats a pixel. ` +
@@ -237,9 +245,9 @@ const EXPLORABLES = {
       band: { label: 'what is left, given the rest', values: Object.keys(names), names },
       beta: { label: 'inverse temperature β', slide: true, values: data.rows.map(r => r.beta), start: .68, says: b => `${b}${b < .68 ? ' disordered' : b === .68 ? ' critical' : ' ordered'}` },
     }, ({ band, beta }) => {
-      const row = data.rows.find(r => r.beta === beta), s = row.spectra[band], step = (s.high - s.low) / s.share.length, most = Math.max(...s.share)
-      const bars = s.share.map((v, i) => ({ from: s.low + i * step, to: s.low + (i + 1) * step, v, as: s.low + (i + .5) * step < 0 ? 'bad' : 'model' }))
-      const spectrum = chart({ title: `Histogram of the eigenvalues of the Hessian of ${names[band]}`, x: { from: Math.min(s.low, -.05 * s.high), to: s.high, label: 'eigenvalue: curvature of the energy' }, y: { from: 0, to: most * 1.1, label: 'share of directions' },
+      const row = data.rows.find(r => r.beta === beta), s = row.spectra[band], step = (s.high - s.low) / s.share.length, most = 100 * Math.max(...s.share)
+      const bars = s.share.map((v, i) => ({ from: s.low + i * step, to: s.low + (i + 1) * step, v: 100 * v, as: s.low + (i + .5) * step < 0 ? 'bad' : 'model' }))
+      const spectrum = chart({ title: `Histogram of the eigenvalues of the Hessian of ${names[band]}`, x: { from: Math.min(s.low, -.05 * s.high), to: s.high, label: 'eigenvalue: curvature of the energy' }, y: { from: 0, to: most * 1.1, label: '% of directions' },
         bars, lines: [{ at: [[0, 0], [0, most * 1.1]], as: 'truth' }] })
       const field = make('div', { class: 'field' }, picture(row.field, data.side, `A field at beta ${beta}`), make('span', {}, `a field at β = ${beta}`))
       return { panels: [field, spectrum], text: `Negative curvature: ${percent(s.negative)} of the directions; least eigenvalue ${say(s.least)}. ${s.convex === 1 ? 'At every field that was tried' : s.convex === 0 ? 'At no field' : `At ${percent(s.convex)} of the fields`} the energy is convex in all directions of this band.` }
@@ -253,9 +261,9 @@ const EXPLORABLES = {
       frame: { label: 'frame', slide: true, values: range(last + 1), start: last, says: f => `${f + 1} of ${last + 1}` },
     }, ({ beta, seed, frame }) => {
       const shown = data.rows.find(r => r.beta === beta && r.seed === seed).frames, f = shown[frame >> 1], fine = frame % 2
-      const now = make('div', { class: 'field' }, picture(fine ? f.fine : f.coarse, f.side, `The field of side ${f.side}`), make('span', {}, fine ? `side ${f.side}: with its details` : `side ${f.side}: the coarser field put back`))
-      const row = make('div', { class: 'row' }, ...shown.map((g, i) => make('div', { class: i > frame >> 1 || i === frame >> 1 && !fine ? 'field later' : 'field' }, picture(g.fine, g.side, `Side ${g.side}`), make('span', {}, `${g.side}`))))
-      return { panels: [now, row], text: fine ? `Given the coarser field, ${3 * (f.side / 2) ** 2} details of side ${f.side} were drawn in 16 short chains of Hamiltonian steps.` : `Nothing is new yet: the field of side ${f.side / 2}, on the grid of side ${f.side}.` }
+      const now = make('div', { class: 'field' }, picture(fine ? f.fine : f.coarse, f.side, `The field of side ${f.side}`, contrast(f.fine)), make('span', {}, fine ? `side ${f.side}: with its details` : `side ${f.side}: the coarser field put back`))
+      const row = make('div', { class: 'row' }, ...shown.map((g, i) => make('div', { class: i > frame >> 1 || i === frame >> 1 && !fine ? 'field later' : 'field' }, picture(g.fine, g.side, `Side ${g.side}`, contrast(g.fine)), make('span', {}, `${g.side}`))))
+      return { panels: [now, row], text: fine ? `Given the coarser field, ${3 * (f.side / 2) ** 2} details of side ${f.side} were drawn by a chain of 16 Hamiltonian trajectories.` : `Nothing is new yet: the field of side ${f.side / 2}, on the grid of side ${f.side}.` }
     })
     const play = make('button', { type: 'button' }, 'Play')
     let clock = null
