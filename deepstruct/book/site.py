@@ -763,7 +763,9 @@ def build(to=None) -> Path: # the first page, in _site/ of the checkout by defau
         raise RuntimeError('sphinx failed; what it said stands above')
     for p in (work / 'html').rglob('*.html'):
         heavy = _HEAVY.split('|')[0] + r')\.js[^>]*></script>' if p.name == 'search.html' else _HEAVY
-        p.write_text(re.sub(heavy, '', p.read_text(encoding='utf-8')), encoding='utf-8')
+        said = re.sub(heavy, '', p.read_text(encoding='utf-8'))
+        if 'data-explore' not in said: said = re.sub(r'\s*<script[^>]*/explore\.js[^>]*></script>', '', said)
+        p.write_text(said, encoding='utf-8')
     (work / 'html/_static/scripts/fontawesome.js').unlink(missing_ok=True)
     shutil.rmtree(to, ignore_errors=True)
     shutil.move(work / 'html', to)

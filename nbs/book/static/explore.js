@@ -337,10 +337,10 @@ const EXPLORABLES = {
         ...shown.map((g, i) => make('div',
           { class: i > frame >> 1 || i === frame >> 1 && !fine ? 'field later' : 'field' },
             picture(g.fine, g.side, `Side ${g.side}`, contrast(g.fine)), make('span', {}, `${g.side}`))))
-      return { panels: [now, row], text: fine
+      return { panels: [now, row], text: `Sample ${seed + 1} at β = ${beta}. ` + (fine
         ? `Given the coarser field, ${3 * (f.side / 2) ** 2} details of side ${f.side} were drawn by a chain of ` +
           '16 Hamiltonian trajectories.'
-        : `Nothing is new yet: the field of side ${f.side / 2}, on the grid of side ${f.side}.` }
+        : `Nothing is new yet: the field of side ${f.side / 2}, on the grid of side ${f.side}.`) }
     })
     const play = make('button', { type: 'button' }, 'Play')
     let clock = null
