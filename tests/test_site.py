@@ -262,6 +262,8 @@ CONTRAST = """(() => {
     if (ratio < (large ? 3 : 4.5)) seen[style.color + ' on ' + b] = [ratio.toFixed(2), e.outerHTML.slice(0, 120)]
   }
   return seen })()"""
+STILL = """Promise.race([Promise.all(document.getAnimations().map(a => a.finished)),
+    new Promise(r => setTimeout(r, 3000))]).then(() => 0)""" # colours move to those of the theme
 LOOKED = ['index', 'explore', 'introduction', 'conclusion', 'rainbow/index', 'phase_collapse/index', 'claims', 'atlas',
           'log_concavity/index', 'log_concavity/paper_cslc', 'foundations/04_fields',
           'api/foundations', 'glossary']
@@ -278,6 +280,7 @@ def test_in_a_browser(site, browser, width, theme):
     faults = defaultdict(list)
     for name in LOOKED:
         page = browser.open(site.at / f'{name}.html', width, theme)
+        page.js(STILL)
         heavy = page.weight()
         wide, far = page.js('[document.documentElement.scrollWidth, document.documentElement.clientWidth]')
         told = dict(errors=page.errors(), wide=(wide, far) if wide > far else None, contrast=page.js(CONTRAST),
