@@ -160,7 +160,7 @@ def played(papers, monkeypatch):
     ran = []
     def execute(p, ids, r, at, tell, place):
         ran.append(p.name)
-        for i in p.upto(ids)[1]:
+        for i in [i for i in p.upto(ids)[1] if i not in again.without]:
             ends = [f'figures/{i}.{e}' for e in ('png', 'npz', 'json')] if i in p.figures else [f'claims/{i}.json']
             for path in [r.out / end for end in ends]:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,6 +175,7 @@ def played(papers, monkeypatch):
         ran.clear()
         R.run(targets, preset, **kw)
         return ran
+    again.without = () # figures and claims that the page does not reach now
     return again
 
 
@@ -196,6 +197,17 @@ def test_nothing_runs_twice(papers, played):
                    lambda: edit(toml, 'abs = 0.2', 'abs = 0.3')):
         change()
         assert played('toy') == ['paper_toy'] and played('toy') == []
+
+
+def test_what_an_earlier_run_made_is_not_taken_for_this_ones(papers, played):
+    nb, out = papers / 'nbs/toys/paper_toy.ipynb', papers / 'out/smoke'
+    played('toy')
+    played.without = 'toy.f', 'toy.b' # as where data are gone
+    edit(nb, "claim('toy.a', 1)", "claim('toy.a', 4)")
+    assert played('toy') == ['paper_toy'] and played('toy') == []
+    assert [f.name for k in ('figures', 'claims') for f in (out / k).iterdir()] == ['toy.a.json']
+    played.without = ()
+    assert played('toy', force=True) == ['paper_toy'] and len([*(out / 'figures').iterdir()]) == 3
 
 
 def test_what_stands_below_a_target_leaves_it_fresh(papers, played):

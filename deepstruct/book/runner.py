@@ -254,9 +254,13 @@ def _run_page(page, ids, r, k, n): # unless it is fresh; a failure is reported, 
         ending = f'expected {_seconds(about)} from nothing' if about else ''
         _say(*head, 'starts', ending)
         digest = stamp_digest(page, r.preset, r.seed, ids)
-        final = _execute(page, ids, r, at, lambda i: _say(*head, i, _seconds(time.time() - begun), ending), f'k{k}')
         made = [f'{at}/{i}' for i in page.upto(ids)[1] for at in ('figures', 'claims')]
-        left = [final] + [r.out / f'{f}.{end}' for f in made for end in ('png', 'npz', 'json')]
+        left = [r.out / f'{f}.{end}' for f in made for end in ('png', 'npz', 'json')]
+        mark = lambda f: (s := f.stat()) and (s.st_ino, s.st_mtime_ns)
+        older = {f: mark(f) for f in left if f.is_file()}
+        final = _execute(page, ids, r, at, lambda i: _say(*head, i, _seconds(time.time() - begun), ending), f'k{k}')
+        for f in [f for f, m in older.items() if mark(f) == m]: f.unlink() # of an earlier run: this one did not make it
+        left.append(final)
         files = {f.relative_to(r.out).as_posix(): _hash(f.read_bytes()) for f in left if f.is_file()}
         told = r.out / 'files' / f'{page.paper}.json'
         read = json.loads(told.read_text(encoding='utf-8')) if told.exists() else {}
