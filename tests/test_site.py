@@ -19,6 +19,9 @@ NASTY = '<script>alert(1)</script> | `a` *b* $x_1$ [c](javascript:d) {role}`e` <
 SHOWN = '&lt;script&gt;alert(1)&lt;/script&gt; | `a` *b* $x_1$ [c](javascript:d) {role}`e` &lt;img src=x onerror=f&gt;'
 
 
+CHAPTERS = 'log_concavity', 'wavelet_diffusion', 'phase_collapse', 'rainbow'
+
+
 class Page(HTMLParser):
     """Addresses of a page, the links and pictures in its article, and the levels of its headings."""
     def __init__(self, text):
@@ -57,7 +60,8 @@ def site(tmp_path_factory):
 def test_offline(site):
     from deepstruct.book import runner
     assert 'WARNING' not in site.said and 'ERROR' not in site.said, site.said
-    own = {'index', 'claims', 'figures', 'atlas', 'differs', 'glossary', 'gpu', 'bibliography', 'api/index', 'search'}
+    own = {'index', 'claims', 'figures', 'atlas', 'differs', 'glossary', 'gpu', 'bibliography', 'api/index', 'search',
+           'introduction', 'conclusion', 'explore', *(f'{c}/index' for c in CHAPTERS)}
     assert {p.key for p in runner.pages()} | own <= set(site.pages)
     for name, page in site.pages.items():
         assert not re.search(r'<(?:script|img|iframe)[^>]* src="(https?:|//)|<link[^>]*rel="(?:stylesheet|preload)"'
@@ -115,6 +119,63 @@ def test_atlas_and_ledger(site):
         assert r['id'] in site.pages[S._html(r['notebook'])[:-5]].ids, r['id']
         if r['verdict'] == 'differs' and not r['check']:
             assert f"claims.html#{r['id']}" in site.pages['differs'].links
+
+
+def test_essays():
+    """Every number, figure and place that an essay names is recorded, and no number is typed beside them."""
+    from deepstruct.book import site as S
+    for p in S._static().glob('*.md'):
+        said, lost = p.read_text(encoding='utf-8'), []
+        S.filled(said, '', lost)
+        assert not lost, (p.name, lost)
+        if p.stem not in CHAPTERS: continue
+        words = {m[1] for m in re.finditer(r'\{\{(\w+)', said)}
+        assert {'figure', 'place', 'explore', 'claims', 'differs'} <= words and said.count('$$') >= 4, p.name
+        prose = re.sub(r'\$\$.*?\$\$|\$[^$]*\$|\{\{[^}]*\}\}|\([^)]*\)', '', said, flags=re.S)
+        assert not re.search(r'(?<![\w-])\d+\.\d+', prose), (p.name, 'numbers come from the ledger')
+    assert '*not recorded: no.such*' in S.filled('{{claims no.such}}')
+
+
+def test_order_of_a_page(site):
+    """A picture and its preset first, code folded, settings last; chapters in the order of the talk."""
+    from deepstruct.book import ledger as L
+    from deepstruct.book import runner
+    first = site.pages['index'].text
+    at = [first.index(f'href="{c}/index.html"') for c in CHAPTERS]
+    assert at == sorted(at) and first.index('introduction.html') < at[0]
+    drawn = {f['paper'] for f in L.figures() if f['png']}
+    for p in (p for p in runner.pages() if p.paper in drawn):
+        text = site.pages[p.key].text
+        lead, code, end = (text.find(w) for w in ('class="lead"', 'class="cell', '<h2>Settings'))
+        assert 0 < lead < code and code < end and 'Presets of what is shown' in text, p.key
+        assert 'class Preset' not in re.sub('<[^>]*>', '', text[:end]), p.key
+
+
+def test_explorables(site):
+    """Each has its words, its numbers, and a picture where no script runs; each chapter has one."""
+    from deepstruct.book import site as S
+    everywhere = {k: re.findall(r'data-explore="(\w+)"', p.text) for k, p in site.pages.items()}
+    assert sorted(everywhere['explore']) == sorted(S.EXPLORABLES)
+    assert all(everywhere[f'{c}/index'] for c in CHAPTERS)
+    for name in S.EXPLORABLES:
+        frame = S.explorable(name)
+        assert re.search('<noscript><img [^>]*alt="[^"]+"', frame) and '<figcaption><strong>' in frame
+        assert (f'explore.{name}.json' in {p.name for p in S._static().iterdir()}) == ('application/json' in frame)
+
+
+def test_three_clicks(site):
+    """First page, atlas, card: the figure and the code of every place that has a status."""
+    from deepstruct.book import ledger as L
+    from deepstruct.book import site as S
+    pages = {f['id']: f"{S._html(f['notebook'])}#{f['id']}" for f in L.figures() if f['png']}
+    rows, atlas = {r['id']: r for r in L.ledger()}, site.pages['atlas']
+    assert 'atlas.html' in site.pages['index'].links
+    for q in L.places():
+        if q['status'] not in L.STATUSES[:3]: continue
+        ways = {pages[i] for i in q['figures'] if i in pages} | {f'claims.html#{i}' for i in q['rows'] if i in rows}
+        assert ways and ways <= set(atlas.links), (q['paper'], q['id'])
+        for i in set(q['rows']) & set(rows):
+            assert f"{S._html(rows[i]['notebook'])}#{i}" in site.pages['claims'].links, i
 
 
 def test_reference(site, root):
@@ -201,7 +262,10 @@ CONTRAST = """(() => {
     if (ratio < (large ? 3 : 4.5)) seen[style.color + ' on ' + b] = [ratio.toFixed(2), e.outerHTML.slice(0, 120)]
   }
   return seen })()"""
-LOOKED = ['index', 'claims', 'atlas', 'log_concavity/index', 'log_concavity/paper_cslc', 'foundations/04_fields',
+STILL = """Promise.race([Promise.all(document.getAnimations().map(a => a.finished)),
+    new Promise(r => setTimeout(r, 3000))]).then(() => 0)""" # colours move to those of the theme
+LOOKED = ['index', 'explore', 'introduction', 'conclusion', 'rainbow/index', 'phase_collapse/index', 'claims', 'atlas',
+          'log_concavity/index', 'log_concavity/paper_cslc', 'foundations/04_fields',
           'api/foundations', 'glossary']
 
 
@@ -210,12 +274,13 @@ def browser():
     with Browser() as b: yield b
 
 
-@pytest.mark.parametrize('width, theme', [(1440, 'light'), (390, 'dark')])
+@pytest.mark.parametrize('width, theme', [(1440, 'light'), (1440, 'dark'), (390, 'light'), (390, 'dark')])
 def test_in_a_browser(site, browser, width, theme):
     """Nothing is said on the console, nothing is wider than the phone, all can be read, mathematics is drawn."""
     faults = defaultdict(list)
     for name in LOOKED:
         page = browser.open(site.at / f'{name}.html', width, theme)
+        page.js(STILL)
         heavy = page.weight()
         wide, far = page.js('[document.documentElement.scrollWidth, document.documentElement.clientWidth]')
         told = dict(errors=page.errors(), wide=(wide, far) if wide > far else None, contrast=page.js(CONTRAST),
@@ -259,3 +324,32 @@ def test_search_in_a_browser(site, browser):
     page.js("""new Promise(r => { const t = setInterval(() => {
         if (document.querySelector('#search-results li')) { clearInterval(t); r(0) } }, 50) })""")
     assert 'radial_spectrum' in page.js("document.querySelector('#search-results').textContent")
+
+
+def test_explorables_in_a_browser(site, browser):
+    """They answer to keys and to the pointer, say what they show, and play."""
+    page = browser.open(site.at / 'explore.html', 390)
+    figure = lambda k: f"document.querySelector('#explore-{k}')"
+    said = lambda k: page.js(f"{figure(k)}.querySelector('output').textContent")
+    from deepstruct.book import site as S
+    for k in S.EXPLORABLES:
+        named = "[...f.querySelectorAll('input, select')].every(i => i.labels.length && i.labels[0].textContent.trim())"
+        drawn = "[...f.querySelectorAll('svg, canvas')].every(i => i.getAttribute('aria-label'))"
+        assert page.js(f"(f => f.querySelector('svg, canvas') && {named} && {drawn})({figure(k)})"), k
+        before = said(k)
+        assert len(before) > 40, k
+        page.js(f"{figure(k)}.querySelectorAll('input[type=range]')[0].focus()")
+        page.key('ArrowRight', 39)
+        if said(k) == before: page.key('ArrowLeft', 37)
+        assert said(k) != before, f'{k}: an arrow key moves its first slider'
+    for k in ('steps', 'clouds'):
+        before = said(k)
+        x, y, width = page.js(f"(s => (s.scrollIntoView({{block: 'center'}}), s = s.getBoundingClientRect(), "
+                              f"[s.left, s.top + s.height / 2, s.width]))({figure(k)}.querySelector('svg.pick'))")
+        for kind in ('mousePressed', 'mouseReleased'):
+            page.call('Input.dispatchMouseEvent', type=kind, x=x + .93 * width, y=y, button='left', clickCount=1)
+        assert said(k) != before, f'{k}: the pointer picks a point of its curve'
+    page.js(f"{figure('frames')}.querySelector('button').click(); new Promise(r => setTimeout(r, 1500))")
+    assert page.js(f"{figure('frames')}.querySelector('button').textContent") == 'Stop'
+    assert 'Nothing is new' in said('frames') or 'side 2 ' in said('frames')
+    assert not page.errors()
