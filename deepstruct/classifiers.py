@@ -259,6 +259,7 @@ def neural_collapse(net:nn.Module, data, # images (N, C, ...) and labels (N,), o
     'test error', 'test nc1', 'test nc4'. Classes count alike, however large. ValueError where the layer is not found, a
     measure is not defined, a class is missing or has one sample."""
     (x, y), other = check_data(data), None if test is None else check_data(test)
+    if not len(x) or other and not len(other[0]): raise ValueError('data or test has no image; expected some')
     training.wrong(net, (x[:1], torch.zeros(1, dtype=torch.long))) # are there scores?
     with measuring(net):
         steady(net, as_weights(net, x[:2]))

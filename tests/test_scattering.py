@@ -82,7 +82,6 @@ def test_second_derivatives_of_the_compiled_transform():
         return torch.autograd.grad((g * v).sum(), (x, w))
     for a, b in zip(product(f, x, v), product(slow_one, x.double(), v.double())):
         assert (a - b).abs().max() < 1e-4 * b.abs().max()
-    assert torch.func.hessian(lambda z: slow_one(z).square().sum())(x[0].double()).isfinite().all()
 
 @pytest.mark.parametrize('sides,k', [((12, 8), 1), ((12, 8), 2), ((8, 24), 4), ((16, 12), 4)])
 def test_a_layer_is_a_convolution_on_every_kth_position(sides, k):
@@ -357,11 +356,3 @@ def test_the_kernel_is_used_where_it_serves(monkeypatch):
     never = S.Scattering(2, (12, 10), 3, compiled=False)
     there[0] = True
     assert not never.quick(x) and not f.quick(x.double()) and not f.quick(x.to('meta'))
-
-def test_derivatives_in_forward_mode():
-    f, x, v = S.Scattering(2, (12, 10), 3, compiled=True), images(12, 10), images(1, 12, 10)[0]
-    y, d = torch.func.jvp(f, (x,), (v,))
-    e = 1e-6
-    g = S.Scattering(2, (12, 10), 3)
-    want = (g(x.double() + e * v) - g(x.double() - e * v)) / (2 * e)
-    assert torch.allclose(y, f(x), atol=1e-6) and (d - want).abs().max() < 1e-4

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
 from ..core import tensor, whole
@@ -97,8 +96,12 @@ def average(G:list, # (m1, n1), (m2, n2)
     return G[0] @ (U @ G[1].T)
 
 @contextmanager
-def _ordinary(): # what is built here serves every later call: no inference tensors, no device but the processor
-    with torch.inference_mode(False), torch.device('cpu'): yield
+def _ordinary(): # what is built here serves every later call: no inference tensors, no other device, no trace
+    traced = torch._C._get_tracing_state()
+    torch._C._set_tracing_state(None)
+    try:
+        with torch.inference_mode(False), torch.device('cpu'): yield
+    finally: torch._C._set_tracing_state(traced)
 
 def _images(x, shape:tuple) -> Tensor: # (..., n1, n2) float32 or float64
     x = tensor(x, 'images')
@@ -237,7 +240,7 @@ class Scattering(nn.Module):
 
     def coefficients(self, x:Tensor) -> Tensor: # (B, n1, n2) float32 -> (B, K, m1, m2), by the kernel
         (plan, low), wide = self.built('plan', self.plan), self.reflected(x.detach())
-        S = torch.empty(len(x), len(self.paths), *(len(G) for G in low))
+        S = x.new_empty(len(x), len(self.paths), *(len(G) for G in low))
         S[:, 0] = average(low, wide)
         plan.forward(torch.fft.fft2(wide).contiguous().numpy(), S.numpy())
         return S
@@ -255,7 +258,6 @@ class Scattering(nn.Module):
     def quick(self, x:Tensor) -> bool: # is it a case for the kernel? (B, n1, n2)
         plain = type(x) in (Tensor, nn.Parameter) and x.device.type == 'cpu' and x.dtype == torch.float32
         if self.compiled is False or not plain or torch.jit.is_tracing() or torch.compiler.is_compiling(): return False
-        if forward_ad.unpack_dual(x).tangent is not None: return False
         from deepstruct.phase_collapse.compiled import compile_now, compiled
         needed = [False, True] if x.requires_grad and torch.is_grad_enabled() else [False]
         self._seen += len(x) * self.area
