@@ -6,8 +6,7 @@
 __all__ = ['Plan', 'compiled', 'compile_now']
 
 # %% ../../nbs/phase_collapse/06_compiled.ipynb #06c00002
-import functools, math, operator, sys, time
-from pathlib import Path
+import functools, math, operator, sys, threading, time
 
 import numpy as np
 from llvmlite import ir
@@ -527,7 +526,7 @@ class Plan:
         b, Z, Z1, U, A, X, H, G, G1, B, end = np.cumsum([0, *sizes])
         self.P = np.array([N1, N2, m1, M1, m2, J, L, order, *f, *g, b, room, Z, Z1, U, A, X, H, t.table(firsts), K, end,
                            t.table(seconds.ravel()), G, G1, B], np.int64)
-        self.T, self.F, self.I = t.arrays()
+        (self.T, self.F, self.I), self.room = t.arrays(), threading.local()
 
     def lists(self, t, a, k): # filter (N1, N2) or (N1, N2, 8); step: for each line q1 the blocks that count
         (N1, N2, *lanes), size = a.shape, np.abs(a)
@@ -541,7 +540,8 @@ class Plan:
         return at
 
     def run(self, kernel, *arrays): # of images
-        W = np.empty(self.P[22], np.float32)
+        W = getattr(self.room, 'W', None) # a thread's own; kept, since fresh memory costs as much as a small image
+        if W is None: W = self.room.W = np.empty(self.P[22], np.float32)
         kernel(*(a.ctypes.data for a in (self.T, self.F, self.I, self.P, W, *arrays)), 0, len(arrays[0]))
 
     def forward(self, X, S): # (B, N1, N2) complex64, (B, K, m1, m2) float32: all but the first coefficient is written
@@ -555,19 +555,19 @@ class Plan:
 # %% ../../nbs/phase_collapse/06_compiled.ipynb #06c00022
 def _kernel(gradient): return backward if gradient else forward
 
+def _arguments(gradient): return (types.int64,) * (10 if gradient else 9)
+
 def compiled(gradient:bool=False) -> bool: # of the way back
-    "Is the kernel in memory, or on the disk and no older than its source?"
+    "Is the kernel in memory, or on the disk as its source is now?"
     kernel = _kernel(gradient)
     if kernel.signatures: return True
-    try:
-        kept = [p.stat().st_mtime for p in Path(kernel.stats.cache_path).glob(f'compiled.{kernel.__name__}-*.nbi')]
-        return bool(kept) and max(kept) >= Path(kernel.py_func.__code__.co_filename).stat().st_mtime
-    except (OSError, TypeError): return False
+    try: return kernel._cache.load_overload(_arguments(gradient), kernel.targetctx) is not None
+    except Exception: return False # numba without such a cache, a folder that cannot be read
 
 @functools.cache
 def compile_now(gradient:bool=False) -> None: # of the way back
     "Says so on stderr where it takes its time."
     kernel, quick, begun = _kernel(gradient), compiled(gradient), time.perf_counter()
     if not quick: print('compiling fixed scattering, once on this machine ...', file=sys.stderr, flush=True)
-    kernel.compile((types.int64,) * (10 if gradient else 9))
+    kernel.compile(_arguments(gradient))
     if not quick: print(f'... {time.perf_counter() - begun:.0f} s', file=sys.stderr, flush=True)

@@ -116,6 +116,8 @@ def _images(x, shape:tuple) -> Tensor: # (..., n1, n2) float32 or float64
 def _exponents(x:Tensor): # (B, n1, n2) -> (B, 1, 1) whole numbers, of units of 2^e; None where none is needed
     "ValueError for values that are not finite."
     most = x.detach().abs().amax((1, 2), keepdim=True)
+    low, high = (_value(v, 0.) for v in most.aminmax())
+    if 2.**-40 < low and high < 2.**40: return None
     if not _value(torch.isfinite(most).all(), True): raise ValueError(f'images have {int((~torch.isfinite(x)).sum())} '
                                                                       'values that are NaN or infinite; expected '
                                                                       'finite ones')
