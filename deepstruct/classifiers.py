@@ -227,7 +227,7 @@ def last_features(net, x, name, batch): # -> what the linear layer of that name 
         raise ValueError(f'layer {name!r} reads {tuple(h.shape)} for {len(x)} images; expected ({len(x)}, features)')
     return h, scores, last
 
-def enough(m): # moments of classes whose spread is known
+def _enough(m): # moments of classes whose spread is known
     m.check()
     if (m.n < 2).any():
         raise ValueError(f'class {int(m.n.argmin())} has one sample, whose spread is not known; expected two or more')
@@ -266,7 +266,7 @@ def neural_collapse(net:nn.Module, data, # images (N, C, ...) and labels (N,), o
         name = last_layer(net, as_weights(net, x[:2])) if layer is None else layer
         h, scores, last = last_features(net, x, name, batch)
         again = None if other is None else last_features(net, other[0], name, batch)
-    def moments(h, y): m = ClassMoments(scores.shape[1], h.shape[1]); m.update(h, y); return enough(m)
+    def moments(h, y): m = ClassMoments(scores.shape[1], h.shape[1]); m.update(h, y); return _enough(m)
     def decisions(h, scores, y): # errors, and where the nearest mean decides otherwise
         d = scores.argmax(1)
         return float((d != y).double().mean()), float((nearest_mean(m, h) != d).double().mean())

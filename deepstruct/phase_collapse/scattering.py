@@ -235,10 +235,11 @@ class Scattering(nn.Module):
         return torch.cat(S + S2, 1)
 
     def plan(self): # of the kernel, and its low-pass of the image
-        from deepstruct.phase_collapse.compiled import Plan
+        from deepstruct.phase_collapse.compiled import ScatteringPlan
         low = [[self.lowpass(N, r).numpy() for N in self.sides] for r in range(self.J)]
-        return (Plan(self.J, self.L, self.order, self._filters.numpy(), lambda j, l, r: self.coarse(j, r)[l].numpy(),
-                     low), [torch.from_numpy(G).float() for G in low[0]])
+        coarse = lambda j, l, r: self.coarse(j, r)[l].numpy()
+        return (ScatteringPlan(self.J, self.L, self.order, self._filters.numpy(), coarse, low),
+                [torch.from_numpy(G).float() for G in low[0]])
 
     def coefficients(self, x:Tensor) -> Tensor: # (B, n1, n2) float32 -> (B, K, m1, m2), by the kernel
         (plan, low), wide = self.built('plan', self.plan), self.reflected(x.detach())
