@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['NONLINEARITIES', 'HALVES', 'PUBLISHED', 'RECTIFIERS', 'to_pairs', 'to_complex', 'reflection', 'WaveletStep',
            'modulus', 'Nonlinearity', 'StandardizedMix', 'unit', 'ScatteringBlock', 'linear', 'LearnedScattering',
-           'parameter_table', 'Rectifier', 'Pointwise', 'ResNet', 'parameter_groups', 'multiply_adds', 'circularity']
+           'parameter_table', 'Rectifier', 'Pointwise', 'ResNet', 'parameter_groups', 'cheapest', 'multiply_adds',
+           'circularity']
 
 # %% ../nbs/foundations/10_networks.ipynb #20382d18
 import torch
@@ -421,6 +422,14 @@ def parameter_groups(net:nn.Module, decay:float=0. # of matrices and kernels
     ps = [p for p in net.parameters() if p.requires_grad]
     return [{'params': [p for p in ps if p.ndim > 1], 'weight_decay': decay},
             {'params': [p for p in ps if p.ndim < 2], 'weight_decay': 0.}]
+
+# %% ../nbs/foundations/10_networks.ipynb #d569b2ab
+def cheapest(net:nn.Module) -> nn.Module: # itself
+    """Its wavelet steps by matrices up to 2^20 elements (complex maps of side 16), else by convolutions: the faster of
+    the two on a processor; what they give differs by rounding."""
+    for m in net.modules():
+        if isinstance(m, WaveletStep): m.dense = 2**20
+    return net
 
 # %% ../nbs/foundations/10_networks.ipynb #d569b2ac
 def multiply_adds(net:nn.Module, shape:tuple # of an image, (C, h, w)

@@ -217,14 +217,14 @@ def _(t, g):
 # --- phase collapse ---
 @case('phase_collapse.scattering', 'Scattering')
 def _(t, g):
-    s = [scattering.Scattering(2, 8, 4, matrices=m) for m in (True, False)]
-    return [grown(f, t(images(3, 8, 2))) for f in s]
+    s = [scattering.Scattering(2, shape, 4, compiled=False) for shape in (8, (12, 8))]
+    return [grown(f, t(normal(3, 2, *f.shape))) for f in s]
 
 
 @case('phase_collapse.scattering', 'average lowest')
 def _(t, g):
-    x = t(normal(2, 8, 8, 3))
-    return scattering.average([t(normal(4, 8)), t(normal(5, 8))], x[0]), scattering.lowest(x[0], 2, 1)
+    x = t(normal(2, 8, 8))
+    return scattering.average([t(normal(4, 8)), t(normal(5, 8))], x), scattering.lowest(x[0], 2, 1)
 
 
 @case('phase_collapse.frames', 'parseval_error nearest_frame equal_norms parseval_step')

@@ -73,7 +73,8 @@ def words(source):
 AWAITED = {f'deepstruct.{n}' for n in """fields.virial lensing.box_error lensing.density_power statistics.linear_probe
     wavelets.inverse_pyramid wavelets.inverse_packets wavelets.speed_ratio rainbow.alignment.aligned_to_mean
     rainbow.covariance.explained wavelet_diffusion.gaussian.first_order wavelet_diffusion.synthesis.start_like
-    wavelet_diffusion.generalization.empirical_denoiser""".split()}
+    wavelet_diffusion.generalization.empirical_denoiser classifiers.weights_on_the_way networks.cheapest
+    phase_collapse.scattering.ScatteringTransformer""".split()}
 
 
 def test_every_public_name_has_a_user():

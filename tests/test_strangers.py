@@ -133,9 +133,10 @@ def test_ridges_that_are_none(ridge, net, data):
     with pytest.raises(ValueError, match='ridge is'):
         ds.RainbowModel().fit([net], [data]).sample(0, head='refitted', ridge=ridge)
 
-@pytest.mark.parametrize('matrices', ['x', 2, 'auto', .5, -1])
-def test_matrices_are_true_or_false(matrices):
-    with pytest.raises(ValueError, match='matrices is'): ds.Scattering2D(2, 32, matrices=matrices)
+@pytest.mark.parametrize('how', [{'compiled': 'x'}, {'compiled': 2}, {'compiled': .5}, {'pre_pad': None},
+                                 {'out_type': 'tensor'}, {'out_type': None}])
+def test_ways_of_scattering_that_there_are_not(how):
+    with pytest.raises(ValueError, match='compiled is .* out_type'): ds.Scattering2D(2, 32, **how)
 
 @pytest.mark.parametrize('verb, c', [(ds.super_resolve, 3), (ds.super_resolve, 2),
                                      (lambda x: ds.inpaint(x, torch.eye(8, dtype=torch.bool)), 3),

@@ -124,7 +124,7 @@ def test_collapse_of_the_last_layer_by_hand(m):
     near = float((nearest_mean(M, h) != scores.argmax(1)).double().mean())
     error = float((scores.argmax(1) != y).double().mean())
     want = dict(error=error, nc1=nc1(M), **nc2(M), nc3=nc3(M, last.weight), nc4=near)
-    assert list(got) == list(want) and all(math.isclose(got[k], v, rel_tol=1e-3) for k, v in want.items())
+    assert got.keys() >= want.keys() and all(math.isclose(got[k], v, rel_tol=1e-3) for k, v in want.items())
     assert got == neural_collapse(net, (m.images(N), y[:, None].numpy()), head, 17) and net.training
 
 @each
