@@ -98,7 +98,7 @@ def rotations(x:Tensor, # (B, ...) complex
 def tree(m, # m_1, ..., m_J: of a class
          phases:int=2 # K, of each leaf: 2 or more
         ) -> Tensor: # (K^n 2^(n - 1), n) complex128, n = 2^(J - 1): all members, equally probable
-    "ValueError for no level, fewer than two phases, or more than 2^20 members."
+    "ValueError for no level, fewer than two phases, negative amplitudes, or more than 2^20 members."
     m, n = [float(v) for v in m], 2**(len(m) - 1) if len(m) else 0
     if not m or phases < 2 or phases**n * 2**(n - 1) > 2**20:
         raise ValueError(f'{len(m)} level(s), {phases} phases; expected one level or more, two phases or more, and at '
@@ -110,7 +110,10 @@ def tree(m, # m_1, ..., m_J: of a class
         return torch.cat([pairs, pairs.roll(a.shape[1], 1)])
     turns = torch.polar(torch.ones(phases, dtype=torch.float64),
                         2 * math.pi * torch.arange(phases, dtype=torch.float64) / phases)
-    r, e = half(m), torch.cartesian_prod(*[turns] * n).view(-1, n)
+    r = half(m)
+    if min(m) < 0 or r.min() < 0: raise ValueError(f'm is {m}: amplitudes down to {float(r.min()):g}; expected none '
+                                                   'below 0')
+    e = torch.cartesian_prod(*[turns] * n).view(-1, n)
     return (r[:, None] * e).flatten(0, 1)
 
 def haar_cascade(x:Tensor, # (N, n) complex
