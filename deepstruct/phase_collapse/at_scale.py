@@ -144,7 +144,7 @@ def train_published(net:nn.Module, train:Dataset, test:Dataset,
                     lr:float=.01, momentum:float=.9, decay:float=1e-4, batch:int=128, # of all GPUs together
                     checkpoint=None, on=None, # from `fabric`, default all GPUs that there are
                     workers:int=8, top:tuple=(1, 5), seed:int=0,
-                    augment=None # of a batch of training images where it is, such as `crop_batch`; from torch's random state
+                    augment=None # of a batch of training images, where it is, such as `crop_batch`
                    ) -> dict: # epoch, loss, errors: lists
     """Trains in place, and leaves the random state as it was. ValueError for batches that the GPUs cannot share, or a
     checkpoint of another run; FloatingPointError where the loss is not finite."""

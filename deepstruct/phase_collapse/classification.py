@@ -84,7 +84,7 @@ def fisher_everywhere(train:tuple, test:tuple, # (features (n, d), labels (n,)) 
                       classes:int=10, dims:int=32 # principal directions of the training features
                      ) -> tuple: # Fisher ratio of the test features, its standard error, its floor
     "ValueError for fewer features or training images than directions."
-    (x, y), (z, w) = train, test
+    x, (z, w) = train[0], test
     if min(x.shape) < dims: raise ValueError(f'features are {tuple(x.shape)}; expected {dims} or more of each')
     x, z = x.double(), z.double()
     mean = x.mean(0)
