@@ -13,8 +13,8 @@ from deepstruct.morlet import morlet
 T = lesson('phase_collapse/02_theory')
 bandwidth, centre, circularity, convolve, even_odd, frequencies = (
     T.bandwidth, T.centre, T.circularity, T.convolve, T.even_odd, T.frequencies)
-apart, half_plane, haar_cascade, in_torus, littlewood_paley = (
-    T.apart, T.half_plane, T.haar_cascade, T.in_torus, T.littlewood_paley)
+mean_gap, half_plane, haar_cascade, in_torus, littlewood_paley = (
+    T.mean_gap, T.half_plane, T.haar_cascade, T.in_torus, T.littlewood_paley)
 random_cascade, torus_circularity, tree, limit = T.random_cascade, T.torus_circularity, T.tree, T.circularity_limit
 matched, phase_error, relu_modulus, relu_modulus_range, rotations, translate = (
     T.matched, T.phase_error, T.relu_modulus, T.relu_modulus_range, T.rotations, T.translate)
@@ -119,9 +119,9 @@ def test_a_collapse_for_each_level(J):
     start = [1.3, .5, .6, .4][:J - 1]
     one, two = (tree([*start, v]) for v in (.1, .6))
     for d in range(1, J + 1):
-        gap = apart(haar_cascade(one, torch.abs, d), haar_cascade(two, torch.abs, d))
+        gap = mean_gap(haar_cascade(one, torch.abs, d), haar_cascade(two, torch.abs, d))
         assert gap < 1e-13 if d < J else gap > .02
-        assert apart(haar_cascade(one, lambda z: z * z.abs().tanh(), d), haar_cascade(two, lambda z: z, d)) < 1e-13
+        assert mean_gap(haar_cascade(one, lambda z: z * z.abs().tanh(), d), haar_cascade(two, lambda z: z, d)) < 1e-13
     last = haar_cascade(two, torch.abs, J)[:, -1, 0]
     assert torch.allclose(last, torch.full_like(last, 2**((J - 1) / 2) * math.prod(start) * .6))
     z = haar_cascade(one, lambda z: z, J)
@@ -134,7 +134,7 @@ def test_random_cascades_turn_with_their_input():
         a, b = (random_cascade(v, kind, 3, generator('turns')) for v in (x, turn * x))
         assert torch.allclose(b, a if kind == 'modulus' else turn * a, atol=1e-9), kind
         assert torch.allclose(a.norm(dim=1), torch.ones(20, dtype=torch.float64))
-    assert apart(x, x) == 0 and abs(apart(x[:1] * 0 + 1, x[:1] * 0 - 1) - 2) < 1e-12
+    assert mean_gap(x, x) == 0 and abs(mean_gap(x[:1] * 0 + 1, x[:1] * 0 - 1) - 2) < 1e-12
 
 
 def test_taps_on_the_torus():

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['frequencies', 'centre', 'bandwidth', 'translate', 'convolve', 'phase_error', 'matched', 'relu_modulus', 'rotations',
-           'tree', 'haar_cascade', 'apart', 'random_cascade', 'in_torus', 'half_plane', 'torus_circularity',
+           'tree', 'haar_cascade', 'mean_gap', 'random_cascade', 'in_torus', 'half_plane', 'torus_circularity',
            'circularity_limit', 'littlewood_paley']
 
 # %% ../../nbs/phase_collapse/02_theory.ipynb #90666dd7
@@ -126,7 +126,7 @@ def haar_cascade(x:Tensor, # (N, n) complex
         x = rho(torch.cat([a + b, a - b], 1) / 2**.5)
     return x
 
-def apart(a:Tensor, b:Tensor # (N, ...), (M, ...) features of two classes
+def mean_gap(a:Tensor, b:Tensor # (N, ...), (M, ...) features of two classes
          ) -> float: # distance of the means, over the root mean square norm
     size = (a.abs().square().flatten(1).sum(1).mean() + b.abs().square().flatten(1).sum(1).mean()) / 2
     return float((a.mean(0) - b.mean(0)).abs().square().sum().sqrt() / size.sqrt())
