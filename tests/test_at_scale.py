@@ -6,8 +6,9 @@ from PIL import Image
 
 from deepstruct.core import generator
 from deepstruct.networks import ResNet
-from deepstruct.phase_collapse.at_scale import (MEAN, SD, Padded, Pictures, centre_crop, crop_padded, crop_resized,
-                                                dropped, upright, top_errors, train_published)
+from deepstruct.phase_collapse.at_scale import (MEAN, SD, Padded, Pictures, centre_crop, configurations, crop_batch,
+                                                crop_padded, crop_resized, dropped, top_errors, train_published,
+                                                upright)
 from deepstruct.training import fabric
 
 
@@ -137,6 +138,39 @@ def test_images_in_memory_that_are_refused(x, y, words):
 @pytest.mark.parametrize('form', [lambda y: y.numpy(), lambda y: y.tolist(), lambda y: y[:, None], lambda y: y.int(),
                                   lambda y: torch.nn.functional.one_hot(y)])
 def test_labels_in_memory(form): assert [Padded(X, form(Y), train=False)[i][1] for i in range(24)] == Y.tolist()
+
+
+def test_crops_of_a_whole_batch():
+    """Each of its images at its own place, all places and both sides about as often."""
+    x, pad = torch.arange(1., 1 + 3 * 4 * 5).view(1, 3, 4, 5).repeat(3000, 1, 1, 1), 1
+    torch.manual_seed(0)
+    y, padded = crop_batch(x, pad), torch.nn.functional.pad(x[0], (pad,) * 4)
+    places = [v for i in range(3) for j in range(3) for w in [padded[:, i:i + 4, j:j + 5]] for v in (w, w.flip(2))]
+    counts = torch.stack([(y == v).flatten(1).all(1).sum() for v in places])
+    assert counts.sum() == 3000 and counts.min() > 110 and counts.max() < 230
+    with torch.no_grad(): assert torch.equal(crop_batch(x[:5], 0).sort(3).values, x[:5].sort(3).values)
+
+
+@pytest.mark.parametrize('data', ['CIFAR-10', 'ImageNet'])
+def test_what_a_gpu_would_train(data):
+    """Built at its size without memory, and stepped once at a tiny one."""
+    found = configurations(data)
+    assert len(found) == (10 if data == 'CIFAR-10' else 3)
+    for name, (make, how) in found.items():
+        with torch.device('meta'): n = sum(p.numel() for p in make(**how).parameters())
+        assert 2.6e5 < n < 2.8e5 if 'ResNet' in name else 1.2e7 < n < 5.4e7, name
+        few = [(*b[:2], 3) for b in how.get('blocks', ())[:3]]
+        if few: how = how | dict(side=8, classes=2, crop=True, blocks=few)
+        else: how = how | dict(width=3, depth=1, classes=2)
+        net = make(**how, generator=generator('tiny', name))
+        before = [p.clone() for p in net.parameters() if p.requires_grad]
+        x, y = task()
+        train_published(net, Padded(x, y, train=False), Padded(x, y, train=False), epochs=1, lr=.05, batch=24,
+                        on=fabric(precision='bf16-mixed'), workers=0, top=(1,), augment=crop_batch)
+        after = [p for p in net.parameters() if p.requires_grad]
+        assert all(p.isfinite().all() for p in after), name
+        assert sum(not torch.equal(p, q) for p, q in zip(before, after)) > len(after) / 2, name
+    with pytest.raises(ValueError, match="'MNIST'"): configurations('MNIST')
 
 
 def test_crops_of_oblong_images():
