@@ -26,7 +26,8 @@ def networks(law, r, K=4, n=20, d=10):
     return [(x @ w.T).relu() for w in W]
 
 
-@pytest.mark.parametrize('law, low, high', [('independent', .93, 1.07), ('repelling', .5, .85), ('of a network', 1.3, 9)])
+@pytest.mark.parametrize('law, low, high', [('independent', .93, 1.07), ('repelling', .5, .85),
+                                            ('of a network', 1.3, 9)])
 def test_exchanged_neurons(law, low, high):
     ratio = np.mean([N.exchanged(networks(law, r), 8, generator('deal', r))['ratio'] for r in range(25)])
     assert low < ratio < high
@@ -34,7 +35,8 @@ def test_exchanged_neurons(law, low, high):
 
 def test_exchange_is_exact_where_neurons_are_exchangeable():
     """p is uniform: its mean over many sets of independent draws is a half, whatever the law."""
-    p = [N.exchanged([f**3 for f in networks('independent', r, K=2, n=6)], 9, generator('p', r))['p'] for r in range(120)]
+    cubes = lambda r: [f**3 for f in networks('independent', r, K=2, n=6)]
+    p = [N.exchanged(cubes(r), 9, generator('p', r))['p'] for r in range(120)]
     assert abs(np.mean(p) - .55) < .1 # of two-sided ranks among ten: (.2 + .4 + ... + 1) / 5 = .6 at most
 
 
@@ -130,7 +132,7 @@ def test_components_that_are_not_drawn_enter_by_their_means():
 
 
 def test_frequencies_by_many_features():
-    """1/n times the first-order error of a single frequency, drawn n times: Var over 2 lambda for a circle of phases."""
+    """n times the first-order error of a single frequency, drawn n times: Var over 2 lambda for a circle of phases."""
     e = np.mean([P.one_frequency(20., 400, generator('one', k)) for k in range(200)]) # all neurons have m = 1
     assert 400 * e == pytest.approx(.25, rel=.15)
 
