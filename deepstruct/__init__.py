@@ -14,6 +14,7 @@ _ROOMS = {'facade': 'phi4 gaussian_field lensing turbulence fisher load claims r
           'wavelet_diffusion.synthesis': 'draw_images super_resolve inpaint',
           'phase_collapse.scattering': 'Scattering', 'networks': 'LearnedScattering',
           'classifiers': 'train neural_collapse', 'rainbow.alignment': 'align', 'rainbow.model': 'RainbowModel',
+          'rainbow.neurons': 'independence',
           'examine': 'examine'}
 _SHORT = {'draw_images': 'synthesize', 'Scattering': 'Scattering2D'} # what some are called from here
 _DOORS = {_SHORT.get(n, n): (module, n) for module, names in _ROOMS.items() for n in names.split()}
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from .phase_collapse.scattering import Scattering as Scattering2D
     from .rainbow.alignment import align
     from .rainbow.model import RainbowModel
+    from .rainbow.neurons import independence
     from .training import error
     from .wavelet_diffusion.denoisers import denoise, denoiser
     from .wavelet_diffusion.log_density import LogDensity

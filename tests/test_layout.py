@@ -72,7 +72,8 @@ def words(source):
 # Ways back of what is used, closed forms that check simulations, and what places wait for that nobody has tried yet.
 AWAITED = {f'deepstruct.{n}' for n in """fields.virial lensing.box_error lensing.density_power statistics.linear_probe
     wavelets.inverse_pyramid wavelets.inverse_packets wavelets.speed_ratio rainbow.alignment.aligned_to_mean
-    rainbow.covariance.explained wavelet_diffusion.gaussian.first_order wavelet_diffusion.synthesis.start_like
+    rainbow.covariance.effective_rank rainbow.covariance.gaussianity rainbow.dynamics.stretched
+    wavelet_diffusion.gaussian.first_order wavelet_diffusion.synthesis.start_like
     wavelet_diffusion.generalization.empirical_denoiser classifiers.weights_on_the_way networks.cheapest
     phase_collapse.scattering.ScatteringTransformer""".split()}
 
