@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LAST', 'SECOND', 'ClassMoments', 'ClassStatistics', 'fisher', 'fisher_floor', 'separation', 'concentration',
            'principal', 'power_law', 'nc1', 'nc2', 'nc3', 'nearest_mean', 'linear_probe', 'averaged', 'flattened',
-           'layer_statistics', 'chi2_p', 'bias_noise', 'over_sampling', 'shared_values', 'fisher_by_layer',
-           'layer_features', 'ridge_probe']
+           'layer_statistics', 'chi2_p', 'bias_noise', 'over_sampling', 'shared_values', 'layer_features',
+           'ridge_probe']
 
 # %% ../nbs/foundations/08_statistics.ipynb #580cc749
 import functools, math
@@ -433,24 +433,6 @@ def shared_values(a:Tensor, b:Tensor # (n,), (N,) real
     return float(max(0, hits(a) - poisson.ppf(.999, np.mean([hits(a + i * 1e-3 * sd) for i in range(1, 21)]))))
 
 # %% ../nbs/foundations/08_statistics.ipynb #b1dd6a8c
-def fisher_by_layer(model:nn.Module, layers:Iterable, # as for `layer_statistics`
-                    train, test, # (images, labels) each
-                    classes:int,
-                    dims:int=32, # principal directions of the training images
-                    batch:int=500,
-                    channels:int|None=None # as for `layer_statistics`
-                   ) -> np.ndarray: # (layers, 3): Fisher ratio of the test images, its error, its floor
-    "Of averaged features."
-    pairs = lambda d: list(zip(d[0].split(batch), d[1].split(batch), strict=True))
-    layers = layers if isinstance(layers, str) else list(layers)
-    on_train, on_test = (layer_statistics(model, layers, pairs(d), classes, channels=channels)
-                         for d in (train, test))
-    out = []
-    for k in layers:
-        s = on_test[k].project(principal(on_train[k].moments(), min(dims, on_train[k].blocks[0].features)))
-        out.append((*s.estimate(fisher), fisher_floor(s.moments())))
-    return np.array(out)
-
 def layer_features(model:nn.Module, layers:Iterable, x:Tensor, # names; (n, ...)
                    reduce:Callable=flattened, batch:int=500) -> dict: # name -> (n, d) float32
     """In evaluation mode, which leaves the model as it was. ValueError for a layer that the model does not have, that

@@ -18,8 +18,8 @@ from deepstruct.log_concavity.free_energy import Tilted
 from deepstruct.log_concavity.hessians import conditional_hessians, detail_band, level_spectra, negative
 from deepstruct.log_concavity.maximum_likelihood import drawn_log_odds, log_odds_errors
 from deepstruct.networks import LearnedScattering, WaveletStep, circularity, multiply_adds
-from deepstruct.statistics import (ClassStatistics, bias_noise, chi2_p, fisher, fisher_by_layer,
-                                   layer_features, over_sampling, power_law, ridge_probe, shared_values)
+from deepstruct.statistics import (bias_noise, chi2_p, layer_features, over_sampling, power_law, ridge_probe,
+                                   shared_values)
 from deepstruct.wavelet_diffusion.denoisers import noisy, psnr, psnr_by_scale
 from deepstruct.wavelet_diffusion.gaussian import mode_power as power_spectrum, wiener
 from deepstruct.wavelets import Octave
@@ -95,16 +95,6 @@ class Net(nn.Module):
 def images(n=90, word='images'):
     y = torch.arange(n) % 3
     return torch.randn(n, 3, 4, 4, generator=generator(word)) + nn.functional.one_hot(y, 3)[:, :, None, None], y
-
-def test_fisher_by_layer_of_averages():
-    net, train, test = Net().train(), images(), images(word='test')
-    out = fisher_by_layer(net, ['a', 'b'], train, test, 3, batch=40, channels=1)
-    s = ClassStatistics(3, 3)
-    for i in (0, 40, 80): s.update(test[0][i:i + 40].mean((2, 3)), test[1][i:i + 40])
-    assert out.shape == (2, 3) and net.training
-    assert out[0, :2] == pytest.approx(np.array(s.estimate(fisher)), rel=1e-6) # in all directions: of any basis
-    assert (out[:, 0] > 5 * out[:, 2]).all()
-    assert fisher_by_layer(net, ['a'], train, test, 3, dims=1, batch=40, channels=1)[0, 0] < out[0, 0]
 
 def test_layer_features_are_those_of_the_layers():
     net, (x, _) = Net().train(), images()
@@ -322,7 +312,6 @@ ON = {
     'chi2_p': lambda t: chi2_p(t(normal(3)), t(normal(3, word='d')), t(torch.eye(3).double())),
     'over_sampling': lambda t: over_sampling(lambda q: float(q.mean()), t(normal(5)), t(normal(20))),
     'shared_values': lambda t: shared_values(t(normal(20)), t(normal(20))),
-    'fisher_by_layer': lambda t: fisher_by_layer(t(Net()), ['b'], (t(images()[0]), t(images()[1])), images(), 3),
     'layer_features': lambda t: layer_features(t(Net()), ['b'], t(images()[0])),
     'ridge_probe': lambda t: ridge_probe(t(normal(60, 4)), t(Y), t(normal(60, 4, word='z')), t(Y), 3),
     'negative': lambda t: negative(t(normal(5, 6))),
