@@ -401,9 +401,9 @@ EXPLORABLES = { # title, what to look for, the figure that stands for it
     'windows': ('How far must a denoiser see?', 'Gaussian fields, best estimators: what a small window loses, for the '
                 'whole field and for details given the coarser field.', 'local_conditional.gaussian'),
     'collapse': ('A translation turns a phase', 'One wavelet coefficient of two signals (blue, orange) as they move, '
-                 'and after a non-linearity. Rings: class means.', 'phase_collapse.clouds'),
+                 'and after a non-linearity. Rings: class means.', 'phase_collapse.rings'),
     'clouds': ('Two networks, one rotation', 'Features of the same 24 points in two random networks (rings, dots). '
-               'Rotate the second, then widen both.', 'rainbow.alignment')}
+               'Rotate the second, then widen both.', 'rainbow.groups')}
 
 def explorable(name:str, up:str='') -> str: # HTML
     "The frame of an explorable: its text, its numbers, and a picture where there is no script."
