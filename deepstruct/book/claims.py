@@ -163,7 +163,7 @@ def png(fig, limit:int, dpi:int=200) -> bytes: # a matplotlib figure; bytes; dot
 @contextmanager
 def figure(id:str, title:str='', # such as 'cslc.spectrum'; one line
            of:str='', # a place: 'fig-5', 'wsgm:thm-3'; else 'beyond' or 'check'
-           size:tuple=(3.4, 2.2), # inches: the width goes to the nearer of `WIDTHS`, the height with it
+           size:tuple=(3.4, 2.2), # inches; above 6, or with panels side by side, 7 wide, else 3.4
            rows:int=1, cols:int=1, # of axes: fig.axes has rows*cols of them
            pictures:bool=False, # photographs or fields: 500 kB in place of 200
            data=None): # {name: array or mapping of arrays}; default: what was drawn, named by panel and label
