@@ -25,13 +25,25 @@ class Browser:
         try:
             at, end = Path(self.home) / 'DevToolsActivePort', time.time() + 60
             while not at.exists() or not at.read_text(): self.wait(end)
-            tabs = json.load(urllib.request.urlopen(f'http://127.0.0.1:{at.read_text().split()[0]}/json', timeout=60))
-            address = next(t for t in tabs if t['type'] == 'page')['webSocketDebuggerUrl']
-            self.socket, self.n, self.seen = socket.create_connection(address, timeout=120), 0, []
-            for domain in ('Page', 'Runtime', 'Log', 'Network'): self.call(f'{domain}.enable')
+            self.at, self.connect, self.socket = at.read_text().split()[0], socket.create_connection, None
+            self.fresh()
         except BaseException:
             self.__exit__()
             raise
+
+    def ask(self, what, method='GET'):
+        asked = urllib.request.Request(f'http://127.0.0.1:{self.at}/json/{what}', method=method)
+        return urllib.request.urlopen(asked, timeout=60).read()
+
+    def fresh(self):
+        """A tab of its own for each page: what one asked for and heard of late is not laid to the next."""
+        tab = json.loads(self.ask('new?about:blank', 'PUT'))
+        if self.socket:
+            self.socket.close()
+            self.ask(f'close/{self.tab}')
+        self.socket, self.n, self.seen = self.connect(tab['webSocketDebuggerUrl'], timeout=120), 0, []
+        self.tab = tab['id']
+        for domain in ('Page', 'Runtime', 'Log', 'Network'): self.call(f'{domain}.enable')
 
     def wait(self, end):
         if time.time() > end or self.process.poll() is not None: pytest.skip('the browser does not start')
@@ -58,7 +70,7 @@ class Browser:
         return r['result'].get('value')
 
     def open(self, path, width=1440, theme='light', at=''):
-        self.seen = []
+        self.fresh()
         size = dict(width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
         self.call('Emulation.setDeviceMetricsOverride', **size)
         self.call('Emulation.setEmulatedMedia', features=[dict(name='prefers-color-scheme', value=theme)])
