@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -694,6 +695,34 @@ def test_figure_that_fails_leaves_nothing(started):
     with pytest.raises(ValueError, match='expected at most 200'), C.figure('toy.law', of='fig-1', size=(12, 12)) as fig:
         fig.axes[0].imshow(noise)
     assert not list(started.rglob('*toy.law*'))
+
+
+def test_style_is_what_was_drawn(started):
+    """The colours, sizes and maps that a figure's record has are those of its artists, and greys are free."""
+    with C.figure('toy.seen', 'seen', of='check', size=(7, 3), cols=2) as fig:
+        left, right = fig.axes
+        left.plot([1, 2], c='C1')
+        left.plot([1, 2], c='.4')
+        left.plot([1, 2], c='#123456', visible=False)
+        left.scatter([1, 2], [1, 2], c=[0., 1.], cmap='magma')
+        left.hist([1, 2, 3], color='C2')
+        left.set_title('large', fontsize=20)
+        right.imshow([[0., 1.]], cmap='gray')
+        right.fill_between([1, 2], [1, 2], color='C0', alpha=.3)
+    seen = json.loads((started / 'figures/toy.seen.json').read_text())['style']
+    assert seen == dict(inches=[7, 3], points=[7.5, 9], maps=['gray', 'magma'],
+                        colours=sorted(C.COLOURS[k].lower() for k in (0, 1, 2)))
+
+
+@pytest.mark.parametrize('preset', ['laptop', 'long'])
+def test_recorded_figures_have_one_style(preset):
+    """Two widths, text of 7 to 9 points, one palette, and the few maps that the book uses."""
+    ours, maps = {c.lower() for c in C.COLOURS}, {'gray', 'gray_r', 'RdBu_r', 'magma', 'viridis', 'hsv'}
+    path = Path(__file__).parents[1] / f'data/results/{preset}/figures.json'
+    for r in (r for r in json.loads(path.read_text(encoding='utf-8')) if 'style' in r):
+        s = r['style']
+        assert s['inches'][0] in C.WIDTHS and set(s['colours']) <= ours and set(s['maps']) <= maps, (r['id'], s)
+        assert not s['points'] or C.TEXT[0] <= s['points'][0] <= s['points'][1] <= C.TEXT[1], (r['id'], s)
 
 
 @pytest.mark.parametrize('size, cols, inches', [((3, 2), 1, 3.4), ((6, 4), 1, 3.4), ((6.4, 2), 2, 7), ((4, 2), 2, 7),

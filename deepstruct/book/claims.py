@@ -140,6 +140,29 @@ def _legible(fig): # every text between the two sizes; a title or label longer t
         for t, side in (ax.title, 'width'), (ax.xaxis.label, 'width'), (ax.yaxis.label, 'height'):
             if getattr(t.get_window_extent(), side) > 1.05 * getattr(ax.bbox, side): t.set_text(_halved(t.get_text()))
 
+def _style(fig): # what a reader sees of it: inches, sizes of text, colours other than greys, maps of colour
+    from matplotlib.collections import Collection
+    from matplotlib.colors import to_hex, to_rgb
+    from matplotlib.image import AxesImage
+    from matplotlib.text import Text
+    seen = [*fig.findobj(Collection), *fig.findobj(AxesImage)]
+    maps = {a.get_cmap().name for a in seen if a.get_array() is not None and getattr(a.get_array(), 'ndim', 1) < 3}
+    found = {to_hex(c) for _, c in _painted(fig)}
+    points = [t.get_fontsize() for t in fig.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    return dict(inches=[round(float(x), 2) for x in fig.get_size_inches()], maps=sorted(maps),
+                points=[min(points), max(points)] if points else [],
+                colours=sorted(c for c in found if len({*to_rgb(c)}) > 1))
+
+def _painted(fig): # (artist, colour) of lines, areas and scatters that no map colours
+    from matplotlib.collections import Collection
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+    for a in fig.findobj(lambda a: isinstance(a, (Line2D, Patch, Collection)) and a.get_visible()):
+        if isinstance(a, Line2D): shades = [a.get_color()]
+        elif isinstance(a, Patch): shades = [a.get_facecolor(), a.get_edgecolor()]
+        else: shades = [] if a.get_array() is not None else [*a.get_facecolor(), *a.get_edgecolor()]
+        yield from ((a, c) for c in shades if isinstance(c, str) or len(c) < 4 or c[3] > 0)
+
 def _halved(text): # two lines, split at the space nearest to the middle, outside of formulas
     spaces = [k for k, c in enumerate(text) if c == ' ' and not text[:k].count('$') % 2]
     if not spaces or '\n' in text: return text
@@ -180,12 +203,12 @@ def figure(id:str, title:str='', # such as 'cslc.spectrum'; one line
         yield fig
         _legible(fig)
         picture, small = png(fig, 500_000 if pictures else 200_000), png(fig, 250_000 if pictures else 80_000, 100)
-        arrays = _named(data) if data else drawn(fig)
+        arrays, style = _named(data) if data else drawn(fig), _style(fig)
     if _run:
         base = _run.out / 'figures'
         with atomic(base / f'{id}.npz') as tmp, open(tmp, 'wb') as f: np.savez_compressed(f, **arrays, **fig.kept)
         with atomic(base / f'{id}.png') as tmp: tmp.write_bytes(picture)
-        _record('figure', id, title=title, of=of, parameters=_run.parameters, data=_run.data)
+        _record('figure', id, title=title, of=of, style=style, parameters=_run.parameters, data=_run.data)
     shell = sys.modules.get('IPython')
     if shell and shell.get_ipython(): shell.display.display(shell.display.Image(data=small, format='png'))
 
