@@ -781,3 +781,21 @@ def test_memory_and_hindsight_reproduce_nothing(certainty, dates, status, why):
     assert told[0] == status and why in told[1]
     worse = row | {'id': 'b', 'verdict': 'differs', 'expected': 'differs', 'preset': 'laptop', 'why': '2 of 3'}
     assert L._status(place, [worse], [])[0] == 'differs'
+
+
+def test_numbers_of_a_why_are_those_of_the_records():
+    shown = dict(got={'side 16': .0577, 'z': -3.25}, null=36000., n=8000)
+    kept = dict(laptop=dict(got=1.4142, null={'16': 2}), long=None)
+    text = '{got[side 16]:.1%} of {null:,.0f} from {n:,.0f}; {got[z]:.1f}; at laptop {laptop.got:.2f}'
+    assert L.why(text, shown, kept) == '5.8 % of 36,000 from 8,000; -3.2; at laptop 1.41'
+    assert L.why('{laptop.null[16]} and no more', {}, kept) == '2 and no more'
+    for text in ('{long.got:.2f}', '{paper.got}', '{got[side 32]:.1f}', '{spread:.1f}', '{laptop.got[a]}',
+                 '{laptop.null:.1f}'):
+        assert L.why(text, shown, kept) == L.ABSENT, text
+    for text in ('{grot:.2f}', '{laptop.got:q}', '{got[side 16}', '{}', '{got:.2f'):
+        with pytest.raises(ValueError, match='why'): L.why(text, shown, kept)
+
+
+def test_what_a_why_names_is_recorded():
+    for r in (*L.ledger(), *L.ledger(checks=True)):
+        assert L.ABSENT not in r['why'] and not set('{}') & set(r['why']), r['id']

@@ -40,6 +40,7 @@ def test_notebook(path):
     first = ''.join(nb['cells'][0]['source'])
     assert len(text) <= 1_500_000 and 'widgets' not in nb['metadata']
     assert first.startswith('# ') and '\n> ' in first, 'begins with a title and a line of description'
+    assert len({c['id'] for c in nb['cells']}) == len(nb['cells']), 'each cell has an id of its own'
     for c in nb['cells']:
         assert set(c['metadata'].get('tags', [])) <= {'parameters'}, c['id']
         for o in c.get('outputs', []):
