@@ -94,6 +94,24 @@ def test_pictures_and_headings(site):
         assert page.levels[0] == 1 and page.levels.count(1) == 1 and max(steps, default=0) <= 1, (name, page.levels)
 
 
+def test_formulas_are_formulas(site):
+    """No dollar is left over outside of code and formulas, and no formula holds a tag or a sentence."""
+    for name, page in site.pages.items():
+        if name.startswith('_modules'): continue
+        body = re.sub(r'(?s)<(pre|code|script|title)\b.*?</\1>', '', page.text)
+        formulas = re.findall(r'(?s)<(?:span|div) class="math[^>]*>(.*?)</(?:span|div)>', body)
+        rest = re.sub(r'(?s)<(span|div) class="math[^>]*>.*?</\1>|<[^>]*>', '', body)
+        assert '$' not in rest.replace('$DEEPSTRUCT', ''), (name, rest[max(rest.find('$') - 80, 0):][:160])
+        assert not any('<' in f or '$' in f for f in formulas), name
+
+
+def test_displayed():
+    from deepstruct.book.site import displayed
+    assert displayed('a\n$$x\n=1$$\nb') == 'a\n\n$$x\n=1$$\n\nb'
+    assert displayed('$$x$$\n$$y$$') == '$$x$$\n\n$$y$$'
+    assert displayed('a $x$ and `b`\n\n- c') == 'a $x$ and `b`\n\n- c'
+
+
 def test_papers_are_linked(site):
     from deepstruct.book import ledger as L
     for p in (p for p in L.load().papers.values() if p.arxiv and not p.about):

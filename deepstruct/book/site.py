@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['At', 'README', 'NOTEBOOK', 'SITE', 'RESULTS', 'HERO', 'PARTS', 'EXPLORABLES', 'ABOUT', 'plain', 'tag', 'text', 'raw',
-           'grid', 'directives', 'targets', 'linked', 'picture', 'page_cells', 'papers', 'hero', 'bibtex', 'citations',
-           'ledger', 'gallery', 'table', 'atlas', 'pictures', 'differences', 'bibliography', 'costs', 'readme_text',
-           'generated', 'readme', 'explorable', 'told', 'filled', 'tour', 'docments', 'reference', 'find_source',
-           'setup', 'texts', 'doors', 'source', 'build']
+           'grid', 'directives', 'targets', 'displayed', 'linked', 'picture', 'page_cells', 'papers', 'hero', 'bibtex',
+           'citations', 'ledger', 'gallery', 'table', 'atlas', 'pictures', 'differences', 'bibliography', 'costs',
+           'readme_text', 'generated', 'readme', 'explorable', 'told', 'filled', 'tour', 'docments', 'reference',
+           'find_source', 'setup', 'texts', 'doors', 'source', 'build']
 
 # %% ../../nbs/book/05_site.ipynb #509bbc9b
 import ast, html, io, json, os, re, shutil, sys, tokenize, zlib
@@ -67,6 +67,11 @@ def targets(book:list) -> dict: # word -> file of the site
     shown = {f['id']: f'figures.html#{f["id"]}' for f in L.figures() if f['png']}
     shown |= {id: f'claims.html#{id}' for id in L.load().rows}
     return {n: min(p) for n, p in found.items() if len(p) == 1} | shown
+
+def displayed(text:str) -> str: # Markdown
+    "Each displayed formula as a paragraph of its own, which myst asks for and a notebook does not."
+    parts = re.split(r'\s*(\$\$.+?\$\$)\s*', text, flags=re.S)
+    return '\n\n'.join(filter(None, parts))
 
 def linked(text:str, page, names:dict) -> str: # names: of `targets`
     "Backticked names as links to where they are explained; of the links those that the site can follow."
@@ -146,7 +151,7 @@ def page_cells(nb:dict, page, names:dict, # of `linked`
         s, said = ''.join(c['source']), directives(''.join(c['source'])) if c['cell_type'] == 'code' else {}
         if c['cell_type'] == 'markdown':
             s = '#' * bool(out and s.startswith('# ')) + s # one title a page
-            out, above = [*out, dict(c, source=linked(s, page, names), metadata={})], s
+            out, above = [*out, dict(c, source=linked(displayed(s), page, names), metadata={})], s
         if 'default_exp' in said: out.append(_markdown(f'`import deepstruct.{said["default_exp"]}`'))
         if c['cell_type'] != 'code' or {'default_exp', 'hide'} & set(said): continue
         if part := _part(s): out.append(_markdown(part(SITE))); continue
