@@ -508,7 +508,7 @@ def test_status_of_a_place(toy, started):
     C.claim('toy.mean', value, 1.0, null=4.0)
     assert status()['fig-1'][0] == 'differs'
     (started / 'claims/toy.mean.json').unlink()
-    assert status()['fig-1'] == ('not attempted', 'toy.mean should have been made and was not')
+    assert status()['fig-1'] == ('not attempted', 'not run yet: toy.mean')
     rows(toy, T.row(of='thm-1'), T.row('toy.b', of='thm-1', scale='reduced'))
     begin(toy)
     for id in ('toy.mean', 'toy.b'):

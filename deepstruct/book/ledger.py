@@ -362,7 +362,7 @@ def places(preset:str|None=None, out=None) -> list: # of dicts, in the order of 
 def _status(place, rows, drawn): # -> (one of STATUSES, why)
     words, absent = {r['verdict'] for r in rows}, [r['id'] for r in failures(rows) if r['got'] is None]
     if 'differs' in words: return 'differs', next(r['why'] for r in rows if r['verdict'] == 'differs')
-    if absent: return 'not attempted', f'{", ".join(absent)} should have been made and was not'
+    if absent: return 'not attempted', f'not run yet: {", ".join(absent)}'
     good = {r['verdict'] for r in rows if {r['tolerance_date'], r['protocol_date']} == {'before'}} & {*_STATED}
     if good and place.certainty == 'M': return 'not attempted', 'what it says is known from memory only; its rows hold'
     if not good and words & {*_STATED}: return 'not attempted', 'its bound or protocol was set after the first look'
