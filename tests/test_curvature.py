@@ -9,7 +9,7 @@ from deepstruct.core import generator
 from deepstruct.log_concavity.energies import LAPLACIAN, Family, Spline, phi4_family
 from deepstruct.log_concavity.error_bounds import SmallLattice, divergence, kl_terms
 from deepstruct.log_concavity.hessians import WholeField, eigenvalues, low_bands, lowest_on_ring, ring_band
-from deepstruct.log_concavity.langevin import relaxation
+from deepstruct.log_concavity.langevin import relaxation, run_chain
 from deepstruct.log_concavity.mixing import cascade_mixing, details_mixing
 from deepstruct.log_concavity.model import LogConcaveModel
 from deepstruct.log_concavity.score_matching import normal_equations
@@ -65,6 +65,22 @@ def test_series_without_chains_or_steps_are_refused(shape):
 
 def test_constant_vectors_are_refused():
     with pytest.raises(ValueError, match='constant'): relaxation(np.ones((3, 50, 4)))
+
+
+class Harmonic: # a white Gaussian law
+    def energy(self, y): return y.square().sum(1) / 2
+    def gradient(self, y): return y
+    def energy_gradient(self, y): return self.energy(y), y
+
+
+@pytest.mark.parametrize('leapfrogs', [1, 4])
+def test_long_steps_leave_the_law(leapfrogs):
+    """The energy that leapfrogs of size h conserve has variance 1 / (1 - h^2/4): 1.33 at h = 1 without a correction."""
+    y = torch.randn(4000, 10, generator=generator('long steps'), dtype=torch.float64)
+    y, r = run_chain(Harmonic(), y, 30, leapfrogs, generator('moves', leapfrogs), 1., adapt=0)
+    assert .3 < r.acceptance < .9 and r.step == 1. and r.gradients == 30 * leapfrogs
+    for k, moment, error in ((2, 1., 2**.5), (4, 3., 96**.5)): # moments, and standard deviations of y^k
+        assert abs(float(y.pow(k).mean()) - moment) < 5 * error / y.numel()**.5
 
 
 @pytest.mark.parametrize('kept', [1, 3, 5, 6, 7])

@@ -323,6 +323,38 @@ def test_networks_trained_alike_are_those_of_a_loop(how, tmp_path, monkeypatch):
         assert steps == 7 and all(map(torch.equal, kept, [w['1.weight'] for w in ways(its)])) and len(ways(its)) == 5
 
 
+def test_mean_field_outputs_are_averages():
+    """A last layer that averages over neurons: its output falls like one over the root of the width, not at all
+    when it is standard."""
+    x, size = numbers(50, 16, dtype=torch.float32), {}
+    for scaling in ('standard', 'mean field'):
+        for n in (100, 1600):
+            net = perceptron(16, n, scaling=scaling, generator=generator(scaling, n))
+            h = net[:-1](x)
+            size[scaling, n] = float(net(x).detach().square().mean().sqrt())
+            if scaling == 'mean field': assert torch.allclose(net(x), (h @ net[-1].weight.T) / n, atol=1e-6)
+    assert .7 < size['standard', 1600] / size['standard', 100] < 1.4
+    assert .7 < 4 * size['mean field', 1600] / size['mean field', 100] < 1.4
+
+
+def test_noise_is_not_amplified():
+    """Weights that forget the first ones and have learned nothing: directions of other neurons are like any others."""
+    first, last = numbers(300, 40, name='first'), numbers(300, 40, name='last')
+    a, c = amplification([first, last], 4, generator=generator('halves'))
+    same, _ = amplification([first, last], 4, split=False)
+    assert torch.equal(a[0], torch.ones(4)) and (c[0] - 1).abs().max() < 1e-12
+    assert abs(float(a[1].mean()) - 1) < .12 < .25 < float(same[1].mean()) - 1 and c[1].abs().mean() < .15
+
+
+def test_a_common_map_explains_neurons_that_did_not_fit_it():
+    first, M = numbers(400, 12, name='stretched'), turn(12) * torch.linspace(.2, 3, 12, dtype=torch.float64)
+    out = stretched(first, first @ M, 3, ridge=1e-9, generator=generator('stretched'))
+    assert abs(out['explained'] - 1) < 1e-9 and out['permuted'] < .1
+    noisy = stretched(first, first @ M + .5 * numbers(400, 12, name='noise'), 12, generator=generator('stretched'))
+    power = float(M.square().sum()) # of a neuron's last weights, to which noise adds 12 / 4
+    assert abs(noisy['explained'] - (power / (power + 3))) < .03
+
+
 def test_bad_networks():
     x, net = numbers(40, 16, dtype=torch.float32), perceptron(16, 8)
     toy = x, torch.arange(40) % 10

@@ -7,7 +7,7 @@ import torch
 from deepstruct.core import generator
 from deepstruct.fields import Phi4, autocorrelation_time
 from deepstruct.log_concavity.model import LogConcaveModel
-from deepstruct.log_concavity.direct import direct_hmc, time_to_error
+from deepstruct.log_concavity.direct import direct_hmc, direct_mala, time_to_error
 
 
 @pytest.mark.parametrize('beta, leapfrogs', ((.5, 4), (.68, 12)))
@@ -20,6 +20,20 @@ def test_hmc_keeps_the_law(beta, leapfrogs):
         tau = autocorrelation_time(series[..., k].numpy())[0]
         error = float((series[..., k].var() * 2 * tau / series[..., k].numel() + truth[:, k].var() / len(x)).sqrt())
         assert abs(float(series[..., k].mean() - truth[:, k].mean())) < 4.5 * error
+
+
+def test_mala_keeps_the_law():
+    """Of four sites, whose averages are sums over a grid."""
+    beta, t = .4, torch.linspace(-2.6, 2.6, 33, dtype=torch.float64)
+    x = torch.cartesian_prod(t, t, t, t).view(-1, 1, 2, 2)
+    E = Phi4(beta, 2).energy(x)
+    p, look = torch.softmax(-E, 0), lambda x: torch.stack([x.mean((1, 2, 3))**2, Phi4(beta, 2).energy(x)], 1)
+    series, report = direct_mala(beta, torch.ones(200, 1, 2, 2), 1500, 3, generator('mala'), adapt=300)
+    own, _ = direct_mala(beta, torch.ones(200, 1, 2, 2), 1500, 3, generator('mala'), adapt=300, observe=look)
+    assert .5 < report.acceptance < .65 and torch.allclose(series[..., :2], own)
+    for s, truth in zip(series[:, 50:, :2].unbind(2), (p @ x.mean((1, 2, 3))**2, p @ E)):
+        error = float(s.var() * 2 * autocorrelation_time(s.numpy())[0] / s.numel())**.5
+        assert abs(float(s.mean() - truth)) < 4.5 * error < .1 * float(s.std())
 
 
 def test_hmc_is_reproducible_and_survives_a_bad_step():
