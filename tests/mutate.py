@@ -133,7 +133,7 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     p.add_argument('ids', nargs='*', help='mutations, by their ids or beginnings of them; default all')
     p.add_argument('--jobs', type=int, default=1, help='at the same time')
-    p.add_argument('--timeout', type=float, default=120., help='seconds of a test')
+    p.add_argument('--timeout', type=float, default=300., help='seconds of a test')
     p.add_argument('--among', nargs='+', metavar='FILE', help='which tests of these files turn red, in place of the '
                    'named ones: to find a test for a new mutation')
     return p.parse_args()
@@ -155,7 +155,7 @@ def main():
         healthy = unmutated(chosen, given.timeout, pool.map)
         results = pool.map(lambda m: run(m.tests, given.timeout * len(m.tests), m), chosen)
         faults = table(chosen, healthy, results)
-        print(f'{len(chosen)} mutations, {faults} test(s) not red' if faults else f'{len(chosen)} mutations, all caught')
+        print(f'{len(chosen)} mutation(s), ' + (f'{faults} test(s) not red' if faults else 'all caught'))
         return bool(faults)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
