@@ -5,10 +5,10 @@ tests run there, with empty caches. A test counts as red where an assertion of i
 mutation. Exit status 1 where a mutation stays green, fits nowhere or in two places, or its test fails without it.
 """
 import argparse
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +20,12 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
 ROOT, PACKAGE = TESTS.parent, TESTS.parent / 'deepstruct'
-RUNNING = set() # processes; each leads a group of its own
+RUNNING = set() # processes
+# Each run is a process of its own, forked where that can be done from one that has imported what all need.
+PROCESSES = multiprocessing.get_context('spawn' if sys.platform == 'win32' else 'forkserver')
+PROCESSES.set_forkserver_preload('''pytest torch numpy numba pywt scipy.integrate scipy.interpolate scipy.optimize
+    scipy.sparse.linalg scipy.stats sklearn.linear_model matplotlib.figure PIL.Image skimage safetensors.torch tqdm
+    lightning_fabric torchmetrics'''.split())
 # how junit names the failure of an assert, of pytest.raises and pytest.warns
 ASSERTIONS = 'AssertionError', 'assert ', 'Failed: DID NOT '
 
@@ -62,31 +67,41 @@ def copied(folder, mutation=None): # the package, mutated where one is given
         at.write_text(mutation.applied(at.read_text(encoding='utf-8')), encoding='utf-8')
 
 
-def environment(folder): # caches, temporary files and what is computed lie in the folder
-    own = {'DEEPSTRUCT_ROOT': ROOT, 'DEEPSTRUCT_CACHE': folder / 'cache', 'DEEPSTRUCT_OUT': folder / 'out',
-           'NUMBA_CACHE_DIR': folder / 'numba', 'TMPDIR': folder / 'tmp', 'PYTHONPATH': folder,
-           'PYTHONDONTWRITEBYTECODE': 1, 'OMP_NUM_THREADS': 1, 'DEEPSTRUCT_QUIET': 1, 'PYTEST_ADDOPTS': ''}
+def here(folder, ids): # in a process of its own, which leads a group: pytest in the folder, with its package
+    os.setsid()
+    log = os.open(folder / 'said', os.O_WRONLY | os.O_CREAT)
+    for to in (1, 2): os.dup2(log, to)
     (folder / 'tmp').mkdir()
-    return os.environ | {k: str(v) for k, v in own.items()}
+    own = {'DEEPSTRUCT_ROOT': ROOT, 'DEEPSTRUCT_CACHE': folder / 'cache', 'DEEPSTRUCT_OUT': folder / 'out',
+           'TMPDIR': folder / 'tmp', 'PYTHONPATH': folder, 'PYTHONDONTWRITEBYTECODE': 1, 'DEEPSTRUCT_QUIET': 1,
+           'PYTEST_ADDOPTS': ''}
+    os.environ.update({k: str(v) for k, v in own.items()})
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    sys.dont_write_bytecode, tempfile.tempdir = True, None
+    import deepstruct
+    import pytest
+    assert Path(deepstruct.__file__).is_relative_to(folder), f'{deepstruct.__file__} is not the mutated package'
+    pytest.main(['-q', '-p', 'no:cacheprovider', '-p', 'no:xdist', '--tb=short', f'--junitxml={folder / "report.xml"}',
+                 *(str(TESTS / i) for i in ids)])
 
 
-def stopped(p):
+def stopped(p): # with all that it has started
     try: os.killpg(p.pid, signal.SIGKILL)
-    except ProcessLookupError: pass
+    except (ProcessLookupError, PermissionError): p.kill()
 
 
-def pytest(folder, ids, seconds): # -> {file::function: green, red, broken or absent}, why, seconds
+def tried(folder, ids, seconds): # -> {file::function: green, red, broken or absent}, why, seconds
     report, begun = folder / 'report.xml', time.perf_counter()
-    call = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-p', 'no:xdist', '--tb=short',
-            f'--junitxml={report}', *(str(TESTS / i) for i in ids)]
-    p = subprocess.Popen(call, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                         text=True, errors='replace', start_new_session=True)
-    RUNNING.add(p)
-    try: said, _ = p.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired: said = f'more than {seconds} seconds'
-    finally: stopped(p); p.wait(); RUNNING.discard(p)
+    p = PROCESSES.Process(target=here, args=(folder, ids))
+    p.start(); RUNNING.add(p)
+    try: p.join(seconds); late = p.is_alive()
+    finally: stopped(p); p.join(); RUNNING.discard(p)
     spent = time.perf_counter() - begun
-    if not report.exists(): return {i: 'broken' for i in ids}, said.strip().split('\n')[-1], spent
+    if late or not report.exists():
+        said = (folder / 'said').read_text(errors='replace') if (folder / 'said').exists() else ''
+        why = f'more than {seconds:.0f} seconds' if late else said.strip().split('\n')[-1]
+        return {i: 'broken' for i in ids}, why, spent
     found, why = {}, ''
     for case in ET.parse(report).iter('testcase'):
         name = f'{case.get("classname").split(".")[-1]}.py::{case.get("name").split("[")[0]}'
@@ -106,7 +121,7 @@ def run(ids, seconds, mutation=None): # in a folder that is gone afterwards
         folder = Path(folder).resolve()
         try: copied(folder, mutation)
         except (ValueError, SyntaxError) as e: return dict.fromkeys(ids, 'not applied'), str(e), 0.
-        return pytest(folder, ids, seconds)
+        return tried(folder, ids, seconds)
 
 
 def unmutated(mutations, seconds, map): # -> {test: state}
@@ -145,6 +160,7 @@ def main():
         sys.exit(f'no mutation is called {", ".join(lost)}; expected some of: {", ".join(m.id for m in mutations)}')
     chosen = [m for m in mutations if not given.ids or any(m.id.startswith(i) for i in given.ids)]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    os.environ['OMP_NUM_THREADS'] = '1'
     pool = ThreadPoolExecutor(given.jobs)
     try:
         if given.among:
