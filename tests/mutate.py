@@ -24,8 +24,8 @@ RUNNING = set() # processes
 # Each run is a process of its own, forked where that can be done from one that has imported what all need.
 PROCESSES = multiprocessing.get_context('spawn' if sys.platform == 'win32' else 'forkserver')
 PROCESSES.set_forkserver_preload('''pytest torch numpy numba pywt scipy.integrate scipy.interpolate scipy.optimize
-    scipy.sparse.linalg scipy.stats sklearn.linear_model matplotlib.figure PIL.Image skimage safetensors.torch tqdm
-    lightning_fabric torchmetrics'''.split())
+    scipy.sparse.linalg scipy.stats sklearn.linear_model matplotlib.figure PIL.Image skimage safetensors.torch
+    tqdm'''.split())
 # how junit names the failure of an assert, of pytest.raises and pytest.warns
 ASSERTIONS = 'AssertionError', 'assert ', 'Failed: DID NOT '
 

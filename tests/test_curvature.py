@@ -8,11 +8,12 @@ import torch
 from deepstruct.core import generator
 from deepstruct.log_concavity.energies import LAPLACIAN, Family, Spline, phi4_family
 from deepstruct.log_concavity.error_bounds import SmallLattice, divergence, kl_terms
-from deepstruct.log_concavity.hessians import WholeField, eigenvalues, low_bands, lowest_on_ring, ring_band
+from deepstruct.log_concavity.hessians import (WholeField, conditional_hessians, detail_band, eigenvalues, low_bands,
+                                               lowest_on_ring, ring_band)
 from deepstruct.log_concavity.langevin import relaxation, run_chain
 from deepstruct.log_concavity.mixing import cascade_mixing, details_mixing
 from deepstruct.log_concavity.model import LogConcaveModel
-from deepstruct.log_concavity.score_matching import normal_equations
+from deepstruct.log_concavity.score_matching import NormalEquations, normal_equations
 from deepstruct.wavelets import Octave
 
 
@@ -65,6 +66,28 @@ def test_series_without_chains_or_steps_are_refused(shape):
 
 def test_constant_vectors_are_refused():
     with pytest.raises(ValueError, match='constant'): relaxation(np.ones((3, 50, 4)))
+
+
+@pytest.mark.parametrize('name', ['haar', 'db2'])
+def test_laplacians_are_traces_of_hessians_of_bonds_too(name):
+    f, step, x = bonded(8), Octave(name), torch.randn(3, 1, 8, 8, generator=generator('bonds'), dtype=torch.float64)
+    H = conditional_hessians(f, x, detail_band(step, 8))
+    assert torch.allclose(f.laplacians(x, step) @ f.theta, H.diagonal(0, 1, 2).sum(1), rtol=1e-10)
+    one, h = x[:1].clone().requires_grad_(), 1e-4 # and the Hessian is the derivative of the gradient
+    g, = torch.autograd.grad(f.energy(one).sum(), one)
+    assert torch.allclose(g, f.gradient(one.detach()))
+    up, down = (f.gradient(x + s * h * x.flip(0)) for s in (1, -1))
+    assert torch.allclose((up - down) / (2 * h), f.hessian(x, x.flip(0)), rtol=1e-4, atol=1e-5)
+
+
+def test_equations_of_one_parameter_by_hand():
+    """With H = 2 in every fold the estimate is half the mean of g, its jackknife the variance of that mean."""
+    g = torch.randn(12, 1, generator=generator('folds'), dtype=torch.float64)
+    eq = NormalEquations(torch.full((12, 1, 1), 2., dtype=torch.float64), g, torch.full((12,), 5., dtype=torch.float64))
+    theta, cov = eq.jackknife()
+    assert float(theta) == pytest.approx(float(g.mean() / 2))
+    assert float(cov) == pytest.approx(float((g / 2).var() / 12))
+    for d in (-.3, .2): assert eq.loss(theta + d) - eq.loss(theta) == pytest.approx(d * d)
 
 
 class Harmonic: # a white Gaussian law
