@@ -12,7 +12,7 @@ from deepstruct.log_concavity.hessians import (WholeField, conditional_hessians,
                                                lowest_on_ring, ring_band)
 from deepstruct.log_concavity.langevin import relaxation, run_chain
 from deepstruct.log_concavity.mixing import cascade_mixing, details_mixing
-from deepstruct.log_concavity.model import LogConcaveModel
+from deepstruct.log_concavity.model import LogConcaveModel, gaussian_start
 from deepstruct.log_concavity.score_matching import NormalEquations, normal_equations
 from deepstruct.wavelets import Octave
 
@@ -106,6 +106,13 @@ def test_long_steps_leave_the_law(leapfrogs):
         assert abs(float(y.pow(k).mean()) - moment) < 5 * error / y.numel()**.5
 
 
+def test_chains_start_with_the_law_of_a_gaussian():
+    class Off(Harmonic):
+        def gradient(self, y): return y - 3
+    y = gaussian_start(Off(), torch.zeros(4000, 5, dtype=torch.float64), generator('start'))
+    assert abs(float(y.mean()) - 3) < .04 and abs(float(y.var()) - 1) < .05
+
+
 @pytest.mark.parametrize('kept', [1, 3, 5, 6, 7])
 def test_divergence_of_a_law_with_gaps(kept):
     """Of p cut to a set A from p: -log p(A)."""
@@ -131,6 +138,14 @@ def test_whole_field_is_no_projection():
 def model():
     x = torch.randn(200, 1, 4, 4, generator=generator('mixing model'))
     return LogConcaveModel('haar', polish_steps=0, even=True, isotropic=True).fit(x, 0), x
+
+
+def test_scores_are_minus_the_gradients_in_the_details(model):
+    (m, x), step = model, Octave('haar')
+    for level, fields in enumerate((x[:5], step.low(x[:5]))):
+        one = fields.clone().requires_grad_()
+        g, = torch.autograd.grad(m.levels[level].energy(one).sum(), one)
+        assert torch.allclose(m.score(fields, level), -step.detail(g), rtol=1e-4, atol=1e-5) and g.norm() > .1
 
 
 def test_weights_of_the_scales(model):
