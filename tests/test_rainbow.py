@@ -46,6 +46,8 @@ def test_no_rotation_does_better():
     x, y = numbers(300, 6, name='x'), numbers(300, 6, name='y')
     m = A.Moments(6, 6).update(y, x)
     best = A.alignment_error(m)
+    assert A.alignment_error(m, A.alignment(m)) == pytest.approx(best, rel=1e-12)
+    assert np.allclose(A.alignment(m).T, linalg.orthogonal_procrustes(x.numpy(), y.numpy())[0], atol=1e-9)
     assert all(A.alignment_error(m, turn(6, f'try{k}')) >= best for k in range(50))
     assert all(A.alignment_error(m, A.alignment(m) @ linalg_exp(.01 * numbers(6, 6, name=f'near{k}'))) >= best
                for k in range(20))
