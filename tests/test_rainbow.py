@@ -221,6 +221,23 @@ def test_turned_neurons_are_turned_back():
         assert torch.allclose(model.neurons[k][12:], model.neurons[k][:12][o], atol=1e-3)
 
 
+def test_drawn_networks_are_aligned_as_they_grow():
+    """Drawn neurons in another order: the next layer finds them, and the function is that of the network."""
+    net, x = perceptron(16, 12, depth=3, generator=generator('net')), numbers(2000, 16, dtype=torch.float32)
+    model, laws = RainbowModel().fit(net, [x]), {'7': lambda R, n: R}
+    for k in ('1', '3', '5'): laws[k] = lambda R, n, o=torch.randperm(12, generator=generator('dealt', k)): R[o]
+    with torch.no_grad(): want, new, none = (m(x) for m in (net, model.sample(law=laws), model.sample(law=laws,
+                                                                                                      aligned=False)))
+    assert float((new - want).abs().max()) < .01 * float(want.std()) < float((none - want).std())
+
+
+@pytest.mark.parametrize('dtype', (torch.float64, torch.complex128))
+def test_turned_weights_read_turned_features(dtype):
+    W, Q, f = numbers(5, 6, 3, dtype=dtype), turn(6, dtype=dtype), numbers(6, 3, 9, name='f', dtype=dtype)
+    of = lambda W, f: torch.einsum('nck,ckp->np', W, f)
+    assert torch.allclose(of(C.rotated(W, Q), torch.einsum('dc,ckp->dkp', Q, f)), of(W, f))
+
+
 def test_networks_of_other_widths_have_features_of_the_same_size():
     net, x = perceptron(16, 64, depth=3, generator=generator('net')), numbers(500, 16, dtype=torch.float32)
     model = RainbowModel().fit(net, [x])

@@ -39,15 +39,15 @@ def judged(series, truths):
 def test_mala_keeps_the_law(four):
     """Uncorrected, these steps give other averages, and do not diverge."""
     look = lambda x: torch.stack([x.mean((1, 2, 3))**2, Phi4(.4, 2).energy(x)], 1)
-    make = lambda **how: direct_mala(.4, torch.ones(200, 1, 2, 2), 1500, 3, generator('mala'), .4, 0, **how)
+    make = lambda **how: direct_mala(.4, torch.ones(200, 1, 2, 2), 1500, 3, generator('mala'), .3, 0, **how)
     series, report = make()
-    assert .5 < report.acceptance < .97 and torch.allclose(series[..., :2], make(observe=look)[0])
+    assert .5 < report.acceptance < .99 and torch.allclose(series[..., :2], make(observe=look)[0])
     judged(series[..., :2], four)
 
 
 def test_hmc_of_four_sites(four):
-    series, report, _ = direct_hmc(.4, torch.ones(200, 1, 2, 2), 600, 3, generator('four'), .4, 0)
-    assert .5 < report.acceptance < .97
+    series, report, _ = direct_hmc(.4, torch.ones(200, 1, 2, 2), 1200, 3, generator('four'), .22, 0)
+    assert .5 < report.acceptance < .99
     judged(series * torch.tensor([1., 4.]), four)
 
 
