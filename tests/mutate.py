@@ -164,7 +164,9 @@ def main():
     pool = ThreadPoolExecutor(given.jobs)
     try:
         if given.among:
-            for m, (found, why, s) in zip(chosen, pool.map(lambda m: run(given.among, 10 * given.timeout, m), chosen)):
+            files = [Path(f).name for f in given.among]
+            if lost := [f for f in files if not (TESTS / f).is_file()]: sys.exit(f'tests/{lost[0]} is not there')
+            for m, (found, why, s) in zip(chosen, pool.map(lambda m: run(files, 10 * given.timeout, m), chosen)):
                 reds = [t for t, state in found.items() if state == 'red']
                 print(m.id, *(reds or [f'GREEN {why}']), f'{s:.1f} s', sep='\n  ', flush=True)
             return 0
