@@ -12,7 +12,7 @@ override TARGET := $(value TARGET)
 override JOBS := $(value JOBS)
 export PRESET TARGET JOBS
 
-.PHONY: help reproduce test test-notebooks bench site readme lab clean .venv
+.PHONY: help reproduce test test-notebooks mutations bench site readme lab clean .venv
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -33,6 +33,9 @@ PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n 2
 test-notebooks: .venv
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --skip_file_re '^(paper_|[_.])'
 	$(BIN)/deepstruct reproduce --preset smoke --jobs 2 $(notdir $(wildcard nbs/*/paper_*.ipynb))
+
+mutations: .venv ## plant each fault of tests/mutations.toml and name the test that turns red; minutes to an hour
+	$(BIN)/python tests/mutate.py --jobs "$$JOBS"
 
 bench: .venv ## time the scattering transform against kymatio, on one core
 	$(BIN)/python tests/bench_scattering.py

@@ -8,11 +8,12 @@ import torch
 from deepstruct.core import generator
 from deepstruct.log_concavity.energies import LAPLACIAN, Family, Spline, phi4_family
 from deepstruct.log_concavity.error_bounds import SmallLattice, divergence, kl_terms
-from deepstruct.log_concavity.hessians import WholeField, eigenvalues, low_bands, lowest_on_ring, ring_band
-from deepstruct.log_concavity.langevin import relaxation
+from deepstruct.log_concavity.hessians import (WholeField, conditional_hessians, detail_band, eigenvalues, low_bands,
+                                               lowest_on_ring, ring_band)
+from deepstruct.log_concavity.langevin import relaxation, run_chain
 from deepstruct.log_concavity.mixing import cascade_mixing, details_mixing
-from deepstruct.log_concavity.model import LogConcaveModel
-from deepstruct.log_concavity.score_matching import normal_equations
+from deepstruct.log_concavity.model import LogConcaveModel, gaussian_start
+from deepstruct.log_concavity.score_matching import NormalEquations, normal_equations
 from deepstruct.wavelets import Octave
 
 
@@ -67,6 +68,51 @@ def test_constant_vectors_are_refused():
     with pytest.raises(ValueError, match='constant'): relaxation(np.ones((3, 50, 4)))
 
 
+@pytest.mark.parametrize('name', ['haar', 'db2'])
+def test_laplacians_are_traces_of_hessians_of_bonds_too(name):
+    f, step, x = bonded(8), Octave(name), torch.randn(3, 1, 8, 8, generator=generator('bonds'), dtype=torch.float64)
+    H = conditional_hessians(f, x, detail_band(step, 8))
+    assert torch.allclose(f.laplacians(x, step) @ f.theta, H.diagonal(0, 1, 2).sum(1), rtol=1e-10)
+    one, h = x[:1].clone().requires_grad_(), 1e-4 # and the Hessian is the derivative of the gradient
+    g, = torch.autograd.grad(f.energy(one).sum(), one)
+    assert torch.allclose(g, f.gradient(one.detach()))
+    up, down = (f.gradient(x + s * h * x.flip(0)) for s in (1, -1))
+    assert torch.allclose((up - down) / (2 * h), f.hessian(x, x.flip(0)), rtol=1e-4, atol=1e-5)
+
+
+def test_equations_of_one_parameter_by_hand():
+    """With H = 2 in every fold the estimate is half the mean of g, its jackknife the variance of that mean."""
+    g = torch.randn(12, 1, generator=generator('folds'), dtype=torch.float64)
+    eq = NormalEquations(torch.full((12, 1, 1), 2., dtype=torch.float64), g, torch.full((12,), 5., dtype=torch.float64))
+    theta, cov = eq.jackknife()
+    assert float(theta) == pytest.approx(float(g.mean() / 2))
+    assert float(cov) == pytest.approx(float((g / 2).var() / 12))
+    for d in (-.3, .2): assert eq.loss(theta + d) - eq.loss(theta) == pytest.approx(d * d)
+
+
+class Harmonic: # a white Gaussian law
+    def energy(self, y): return y.square().sum(1) / 2
+    def gradient(self, y): return y
+    def energy_gradient(self, y): return self.energy(y), y
+
+
+@pytest.mark.parametrize('leapfrogs', [1, 4])
+def test_long_steps_leave_the_law(leapfrogs):
+    """The energy that leapfrogs of size h conserve has variance 1 / (1 - h^2/4): 1.33 at h = 1 without a correction."""
+    y = torch.randn(4000, 10, generator=generator('long steps'), dtype=torch.float64)
+    y, r = run_chain(Harmonic(), y, 30, leapfrogs, generator('moves', leapfrogs), 1., adapt=0)
+    assert .3 < r.acceptance < .9 and r.step == 1. and r.gradients == 30 * leapfrogs
+    for k, moment, error in ((2, 1., 2**.5), (4, 3., 96**.5)): # moments, and standard deviations of y^k
+        assert abs(float(y.pow(k).mean()) - moment) < 5 * error / y.numel()**.5
+
+
+def test_chains_start_with_the_law_of_a_gaussian():
+    class Off(Harmonic):
+        def gradient(self, y): return y - 3
+    y = gaussian_start(Off(), torch.zeros(4000, 5, dtype=torch.float64), generator('start'))
+    assert abs(float(y.mean()) - 3) < .04 and abs(float(y.var()) - 1) < .05
+
+
 @pytest.mark.parametrize('kept', [1, 3, 5, 6, 7])
 def test_divergence_of_a_law_with_gaps(kept):
     """Of p cut to a set A from p: -log p(A)."""
@@ -92,6 +138,14 @@ def test_whole_field_is_no_projection():
 def model():
     x = torch.randn(200, 1, 4, 4, generator=generator('mixing model'))
     return LogConcaveModel('haar', polish_steps=0, even=True, isotropic=True).fit(x, 0), x
+
+
+def test_scores_are_minus_the_gradients_in_the_details(model):
+    (m, x), step = model, Octave('haar')
+    for level, fields in enumerate((x[:5], step.low(x[:5]))):
+        one = fields.clone().requires_grad_()
+        g, = torch.autograd.grad(m.levels[level].energy(one).sum(), one)
+        assert torch.allclose(m.score(fields, level), -step.detail(g), rtol=1e-4, atol=1e-5) and g.norm() > .1
 
 
 def test_weights_of_the_scales(model):

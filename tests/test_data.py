@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import deepstruct.data as D
+from deepstruct.core import generator
 
 
 def idx(a): return bytes([0, 0, 8, a.ndim]) + np.array(a.shape, '>i4').tobytes() + a.tobytes()
@@ -131,6 +132,19 @@ def test_photographs():
     assert torch.allclose(D.photograph('grass', 64), torch.nn.functional.avg_pool2d(D.photograph('grass'), 8),
                           atol=1e-6)
     assert D.photograph('moon', 600).shape[-1] == 600
+
+
+def test_held_out_patches_are_of_other_places(monkeypatch):
+    """Photographs whose pixels are numbered: no pixel is in both parts, and what is held out is the right fifth."""
+    names, h, w = list(D.PHOTOGRAPHS), 20, 50
+    monkeypatch.delenv('DEEPSTRUCT_DATA', raising=False)
+    monkeypatch.setattr(D, 'where', lambda name: None)
+    monkeypatch.setattr(D, 'photograph', lambda name: torch.arange(h * w).view(1, 1, h, w) + 1e4 * names.index(name))
+    train, test, source = D.photo_patches(6, 4000, 4000, generator('held out'))
+    assert source == 'embedded photographs' and train.shape == test.shape == (4000, 1, 6, 6)
+    a, b = (torch.cat([p.unique() for p in x.split(500)]).unique() for x in (train, test))
+    assert not torch.isin(a, b).any() and len(a) > .98 * 10 * h * 40 and len(b) > .98 * 10 * h * 10
+    assert (a % 1e4 % w).max() == 39 and (b % 1e4 % w).min() == 40
 
 
 def test_the_wheel_carries_the_images(tmp_path):

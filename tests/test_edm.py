@@ -12,6 +12,7 @@ from deepstruct.wavelet_diffusion.edm import (EDM, Architecture, PatchUNet, Plan
                                               euler_maruyama, factor_weights, flow_levels, karras, noise_levels,
                                               ou_score, preconditioning, scale_bands)
 from deepstruct.wavelet_diffusion.gaussian import _spectral, conditional_laws, mode_power, mode_scores, response
+from deepstruct.wavelet_diffusion.inception import inception_distance
 from deepstruct.wavelet_diffusion.judge import (Judge, gaussian_images, judge_loss, judged, nearest,
                                                 precision_recall)
 from deepstruct.wavelet_diffusion.quality import frechet
@@ -203,6 +204,23 @@ def test_frechet_of_known_gaussians():
     known = float(mu.square().sum() + (a.sqrt() - b.sqrt()).square().sum())
     Q = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=g))[0] # and turned together
     assert frechet(A, B + mu) == pytest.approx(known, abs=.04) == frechet(A @ Q, (B + mu) @ Q)
+
+
+class Few(nn.Module): # in place of Inception
+    def forward(self, x): return torch.cat([x.mean((2, 3)), x.square().mean((2, 3))], 1)[:, [0, 3, 4]] * 8
+
+
+def test_inception_distance_is_that_of_its_features():
+    pytest.importorskip('torchmetrics')
+    g = torch.Generator().manual_seed(3)
+    x, y = torch.rand(60, 3, 8, 8, generator=g), torch.rand(70, 3, 8, 8, generator=g).sqrt()
+    want = frechet(Few()(x.double()), Few()(y.double()))
+    assert inception_distance(x.split(25), y, Few()) == pytest.approx(want, rel=1e-3) and want > 1
+    assert abs(inception_distance(y, [y], Few())) < 1e-3
+    gray = inception_distance(x[:, :1], y[:, :1].numpy(), Few())
+    assert gray == pytest.approx(frechet(*(Few()(z[:, :1].expand(-1, 3, -1, -1).double()) for z in (x, y))), rel=1e-3)
+    for bad, words in ((2 * x, r'values in \[0, 1\]'), (x[:, :2], '2 channels'), (x[:1], 'fewer than two images')):
+        with pytest.raises(ValueError, match=words): inception_distance(bad, y, Few())
 
 
 def test_precision_and_recall_by_brute_force():

@@ -103,6 +103,7 @@ def test_fisher_by_hand():
     m.update(net(x).detach(), y)
     got = ds.fisher(net, (x, y), ['1'])['1']
     assert abs(got['ratio'] / fisher(m) - 1) < 1e-9 and got['ratio'] > got['floor'] + 5 * got['error']
+    assert abs(got['floor'] * (2000 - 2 - 2 - 1) - 1) < 1e-9 # (C - 1) d / C over N - C - d - 1
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), 64)
     assert abs(ds.fisher(net, loader, ['1'])['1']['ratio'] / got['ratio'] - 1) < 1e-9
 

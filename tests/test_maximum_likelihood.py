@@ -1,4 +1,6 @@
 "Maximum likelihood against quadrature on the 2x2 lattice and on the line, and its error bars against repeated fits."
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +85,19 @@ def test_log_odds_errors_against_scipy_and_draws(h):
         return np.log(p[t > 0].sum() / p[t < 0].sum())
     sd = np.std([odds(th) for th in fits.numpy()])
     assert abs(sd / (e['score'] / 1000**.5) - 1) < .2 and e['likelihood'] <= e['score'] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize('mean, sd', ((.4, 1.), (1.5, .8), (-.7, 1.1)))
+def test_log_odds_errors_of_a_gaussian(mean, sd):
+    """Both estimators are its sample moments: z = mean / sd has variance (1 + z^2/2) / n, the odds are those of z."""
+    class Moments: # t^2, t
+        def evaluate(self, t, k): return torch.stack([(t**2, 2 * t, 2 + 0 * t)[k], (t, 1 + 0 * t, 0 * t)[k]], 1)
+    theta = torch.tensor([1 / (2 * sd**2), -mean / sd**2], dtype=D)
+    e, z, normal = log_odds_errors(Moments(), theta, 9 * sd + abs(mean)), mean / sd, torch.distributions.Normal(0., 1.)
+    low, high = (float(normal.cdf(torch.tensor(s * z, dtype=D))) for s in (-1, 1))
+    slope = math.exp(-z * z / 2) / math.sqrt(2 * math.pi) * (1 / low + 1 / high)
+    assert e['log_odds'] == pytest.approx(math.log(high / low), abs=1e-6)
+    for k in ('score', 'likelihood'): assert e[k] == pytest.approx(slope * math.sqrt(1 + z * z / 2), rel=1e-5)
 
 
 @pytest.mark.parametrize('call, words', [

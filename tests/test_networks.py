@@ -185,6 +185,17 @@ def test_what_is_not_decayed():
                                                                  for n, p in net.named_parameters() if 'threshold' in n)
 
 
+def test_batch_norms_and_biases_do_not_decay():
+    """A step of AdamW without gradients: kernels shrink by rate times decay, what stands once a channel stays."""
+    net = ResNet(width=2, rectifier='soft')
+    optimizer = torch.optim.AdamW(parameter_groups(net, .1), lr=.5)
+    before = [p.detach().clone() for p in net.parameters()]
+    for p in net.parameters(): p.grad = torch.zeros_like(p)
+    optimizer.step()
+    for p, q in zip(net.parameters(), before): assert torch.allclose(p, .95 * q if q.ndim > 1 else q, rtol=1e-6)
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules()) and min(p.ndim for p in before) == 1
+
+
 def test_rectifiers_add_up():
     u = numbers(2, 3, 5, 5)
     for b in (0., .3): assert torch.allclose(Rectifier('dead absolute', 3, b)(u) + Rectifier('soft', 3, b)(u),

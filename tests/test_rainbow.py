@@ -46,6 +46,8 @@ def test_no_rotation_does_better():
     x, y = numbers(300, 6, name='x'), numbers(300, 6, name='y')
     m = A.Moments(6, 6).update(y, x)
     best = A.alignment_error(m)
+    assert A.alignment_error(m, A.alignment(m)) == pytest.approx(best, rel=1e-12)
+    assert np.allclose(A.alignment(m).T, linalg.orthogonal_procrustes(x.numpy(), y.numpy())[0], atol=1e-9)
     assert all(A.alignment_error(m, turn(6, f'try{k}')) >= best for k in range(50))
     assert all(A.alignment_error(m, A.alignment(m) @ linalg_exp(.01 * numbers(6, 6, name=f'near{k}'))) >= best
                for k in range(20))
@@ -219,6 +221,23 @@ def test_turned_neurons_are_turned_back():
         assert torch.allclose(model.neurons[k][12:], model.neurons[k][:12][o], atol=1e-3)
 
 
+def test_drawn_networks_are_aligned_as_they_grow():
+    """Drawn neurons in another order: the next layer finds them, and the function is that of the network."""
+    net, x = perceptron(16, 12, depth=3, generator=generator('net')), numbers(2000, 16, dtype=torch.float32)
+    model, laws = RainbowModel().fit(net, [x]), {'7': lambda R, n: R}
+    for k in ('1', '3', '5'): laws[k] = lambda R, n, o=torch.randperm(12, generator=generator('dealt', k)): R[o]
+    with torch.no_grad(): want, new, none = (m(x) for m in (net, model.sample(law=laws), model.sample(law=laws,
+                                                                                                      aligned=False)))
+    assert float((new - want).abs().max()) < .01 * float(want.std()) < float((none - want).std())
+
+
+@pytest.mark.parametrize('dtype', (torch.float64, torch.complex128))
+def test_turned_weights_read_turned_features(dtype):
+    W, Q, f = numbers(5, 6, 3, dtype=dtype), turn(6, dtype=dtype), numbers(6, 3, 9, name='f', dtype=dtype)
+    of = lambda W, f: torch.einsum('nck,ckp->np', W, f)
+    assert torch.allclose(of(C.rotated(W, Q), torch.einsum('dc,ckp->dkp', Q, f)), of(W, f))
+
+
 def test_networks_of_other_widths_have_features_of_the_same_size():
     net, x = perceptron(16, 64, depth=3, generator=generator('net')), numbers(500, 16, dtype=torch.float32)
     model = RainbowModel().fit(net, [x])
@@ -321,6 +340,38 @@ def test_networks_trained_alike_are_those_of_a_loop(how, tmp_path, monkeypatch):
     if 'snapshots' in how:
         kept = [way[0], *[way[min(k, steps)] for k in range(2, 9, 2)]]
         assert steps == 7 and all(map(torch.equal, kept, [w['1.weight'] for w in ways(its)])) and len(ways(its)) == 5
+
+
+def test_mean_field_outputs_are_averages():
+    """A last layer that averages over neurons: its output falls like one over the root of the width, not at all
+    when it is standard."""
+    x, size = numbers(50, 16, dtype=torch.float32), {}
+    for scaling in ('standard', 'mean field'):
+        for n in (100, 1600):
+            net = perceptron(16, n, scaling=scaling, generator=generator(scaling, n))
+            h = net[:-1](x)
+            size[scaling, n] = float(net(x).detach().square().mean().sqrt())
+            if scaling == 'mean field': assert torch.allclose(net(x), (h @ net[-1].weight.T) / n, atol=1e-6)
+    assert .7 < size['standard', 1600] / size['standard', 100] < 1.4
+    assert .7 < 4 * size['mean field', 1600] / size['mean field', 100] < 1.4
+
+
+def test_noise_is_not_amplified():
+    """Weights that forget the first ones and have learned nothing: directions of other neurons are like any others."""
+    first, last = numbers(300, 40, name='first'), numbers(300, 40, name='last')
+    a, c = amplification([first, last], 4, generator=generator('halves'))
+    same, _ = amplification([first, last], 4, split=False)
+    assert torch.equal(a[0], torch.ones(4)) and (c[0] - 1).abs().max() < 1e-12
+    assert abs(float(a[1].mean()) - 1) < .12 < .25 < float(same[1].mean()) - 1 and c[1].abs().mean() < .15
+
+
+def test_a_common_map_explains_neurons_that_did_not_fit_it():
+    first, M = numbers(400, 12, name='stretched'), turn(12) * torch.linspace(.2, 3, 12, dtype=torch.float64)
+    out = stretched(first, first @ M, 3, ridge=1e-9, generator=generator('stretched'))
+    assert abs(out['explained'] - 1) < 1e-9 and out['permuted'] < .1
+    noisy = stretched(first, first @ M + .5 * numbers(400, 12, name='noise'), 12, generator=generator('stretched'))
+    power = float(M.square().sum()) # of a neuron's last weights, to which noise adds 12 / 4
+    assert abs(noisy['explained'] - (power / (power + 3))) < .03
 
 
 def test_bad_networks():

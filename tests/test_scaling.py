@@ -7,7 +7,7 @@ import torch
 from deepstruct.core import generator
 from deepstruct.fields import Phi4, autocorrelation_time
 from deepstruct.log_concavity.model import LogConcaveModel
-from deepstruct.log_concavity.direct import direct_hmc, time_to_error
+from deepstruct.log_concavity.direct import direct_hmc, direct_mala, time_to_error
 
 
 @pytest.mark.parametrize('beta, leapfrogs', ((.5, 4), (.68, 12)))
@@ -20,6 +20,35 @@ def test_hmc_keeps_the_law(beta, leapfrogs):
         tau = autocorrelation_time(series[..., k].numpy())[0]
         error = float((series[..., k].var() * 2 * tau / series[..., k].numel() + truth[:, k].var() / len(x)).sqrt())
         assert abs(float(series[..., k].mean() - truth[:, k].mean())) < 4.5 * error
+
+
+@pytest.fixture(scope='module')
+def four(): # sites, whose averages are sums over a grid
+    t = torch.linspace(-2.6, 2.6, 33, dtype=torch.float64)
+    x = torch.cartesian_prod(t, t, t, t).view(-1, 1, 2, 2)
+    p = torch.softmax(-(E := Phi4(.4, 2).energy(x)), 0)
+    return p @ x.mean((1, 2, 3))**2, p @ E
+
+
+def judged(series, truths):
+    for s, truth in zip(series[:, 50:].unbind(2), truths):
+        error = float(s.var() * 2 * autocorrelation_time(s.numpy())[0] / s.numel())**.5
+        assert abs(float(s.mean() - truth)) < 4.5 * error < .1 * float(s.std())
+
+
+def test_mala_keeps_the_law(four):
+    """Uncorrected, these steps give other averages, and do not diverge."""
+    look = lambda x: torch.stack([x.mean((1, 2, 3))**2, Phi4(.4, 2).energy(x)], 1)
+    make = lambda **how: direct_mala(.4, torch.ones(200, 1, 2, 2), 1500, 3, generator('mala'), .3, 0, **how)
+    series, report = make()
+    assert .5 < report.acceptance < .99 and torch.allclose(series[..., :2], make(observe=look)[0])
+    judged(series[..., :2], four)
+
+
+def test_hmc_of_four_sites(four):
+    series, report, _ = direct_hmc(.4, torch.ones(200, 1, 2, 2), 1200, 3, generator('four'), .22, 0)
+    assert .5 < report.acceptance < .99
+    judged(series * torch.tensor([1., 4.]), four)
 
 
 def test_hmc_is_reproducible_and_survives_a_bad_step():

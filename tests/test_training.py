@@ -8,7 +8,7 @@ from torch import nn
 
 from deepstruct import training
 from deepstruct.core import generator
-from deepstruct.wavelet_diffusion.unet import UNet
+from deepstruct.wavelet_diffusion.unet import Conv, UNet, Wrap
 from deepstruct.wavelet_diffusion.wsgm import (WSGM, Shape, analysis, diffusion_loss, flow_loss, left_open, score_of,
                                                synthesis)
 
@@ -160,6 +160,16 @@ def test_refining_keeps_the_low_pass():
             and y.shape == (2, 1, 16, 16))
 
 def test_seeds_decide(): assert same(toy(seed=3), toy(seed=3)) and not same(toy(seed=3), toy(seed=4))
+
+@pytest.mark.parametrize('stride', (1, 2))
+def test_periodic_convolutions_are_those_of_torch(stride):
+    x = torch.randn(2, 3, 6, 8, generator=generator('wrap'), dtype=torch.float64)
+    conv = Conv(3, 4, 'circular', stride).double()
+    theirs = nn.Conv2d(3, 4, 3, stride, 1, padding_mode='circular').double()
+    theirs.load_state_dict(conv.state_dict())
+    assert torch.allclose(conv(x), theirs(x), rtol=1e-12)
+    assert torch.equal(Wrap.apply(x), nn.functional.pad(x, (1, 1, 1, 1), mode='circular'))
+    assert torch.autograd.gradcheck(Wrap.apply, x[:1, :1, :3, :4].clone().requires_grad_())
 
 def test_unet_sizes_and_time():
     net = UNet(2, 1, width=8, mults=(1, 2), attention=(1,), norm=True)

@@ -8,6 +8,7 @@ from deepstruct.core import generator
 from deepstruct.fields import Phi4, gaussian_field
 from deepstruct.log_concavity import diagnose as G, your_fields as Y
 from deepstruct.log_concavity.energies import Spline, phi4_family
+from deepstruct.log_concavity.heavy_tails import heavy_tailed
 from deepstruct.log_concavity.hessians import curvature, detail_band, eigenvalues
 from deepstruct.log_concavity.model import LogConcaveModel, coarser, level_family, reduced
 from deepstruct.log_concavity.score_matching import normal_equations
@@ -197,6 +198,21 @@ def test_the_result_prints_draws_and_makes_a_model():
     fig = d.figure()
     assert len(fig.axes) == 2
     assert LogConcaveModel(**d.recommend, polish_steps=0).fit(x).sample(3, generator('s')).shape == (3, 1, 8, 8)
+
+
+@pytest.mark.parametrize('sign', (1, -1))
+def test_heavy_tails_are_inside_the_window(sign):
+    x = sign * gauss(name='tails').exp()
+    family = level_family(x, width=2, nodes=8, even=False)
+    u, v = family.site.nodes, heavy_tailed(family, x, (3, 2), 1e-4).site.nodes
+    low, high = np.quantile(x.numpy(), (1e-4, 1 - 1e-4))
+    assert low < u[0] and high > u[-1] and len(v) == len(u) + 5 and (v.diff() > 0).all() and torch.equal(v[3:-2], u)
+    assert float(v[0]) == pytest.approx(low) and float(v[-1]) == pytest.approx(high)
+    assert torch.allclose(v[:4].diff(), v[1] - v[0]) and torch.allclose(v[-3:].diff(), v[-1] - v[-2])
+    assert torch.equal(heavy_tailed(family, x, (3, 2), .1).site.nodes, u) # holds it already
+    assert torch.equal(heavy_tailed(family, x, (0, 0)).site.nodes, u)
+    with pytest.raises(ValueError, match='even'): heavy_tailed(level_family(x, nodes=8), x)
+    with pytest.raises(ValueError, match='between 0 and 0.5'): heavy_tailed(family, x, beyond=.5)
 
 
 def test_free_mean_lets_a_fixed_mean_be_modelled():
