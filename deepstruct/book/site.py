@@ -424,22 +424,21 @@ def quoted(words:str, # of an essay, with `{got:.1%}` and the like
            r:dict # a row of the ledger
           ) -> str:
     "The words with the numbers of the row; LookupError where nothing is recorded, or not that."
-    row, told = L.load().rows[r['id']], {k: r[k] for k in ('got', 'null')} | {'paper': r['paper_value']}
-    bounds = [*row.tolerance.values()]
-    told['asked'] = bounds[0] if len(bounds) == 1 else row.tolerance
-    for k, v in told.items():
+    row, parts = L.load().rows[r['id']], {k: r[k] for k in ('got', 'null')} | {'paper': r['paper_value']}
+    for k, v in parts.items():
         if not isinstance(v, dict): continue
-        by = sorted(v, key=v.get)
-        told[k] = v | dict(least=v[by[0]], most=v[by[-1]])
-        if k == 'got': told[k]['worst'] = min((L.slack(row, v[p], p), v[p]) for p in v)[1]
-    try: said = words.format(**{k: L._Told(v) for k, v in told.items()}, note=(r['note'] or '').split('; null')[0])
+        by = sorted(v, key=lambda part: float(v[part]))
+        parts[k] = v | dict(least=v[by[0]], most=v[by[-1]])
+        if k == 'got': parts[k]['worst'] = v[min(v, key=lambda part: L.slack(row, v[part], part))]
+    parts['asked'] = next(iter(row.tolerance.values())) if len(row.tolerance) == 1 else row.tolerance
+    try: said = words.format(**{k: L._Told(v) for k, v in parts.items()}, note=(r['note'] or '').split('; null')[0])
     except (KeyError, IndexError, ValueError) as e: raise LookupError(f"{r['id']}: {e}") from None
     if r['got'] is None or L.ABSENT in said: raise LookupError(r['id'])
     return said
 
 def _cited(words, r, up): # with its verdict and preset
     to = tag('a', r['verdict'], href=f"{up}claims.html#{r['id']}", class_=f"cited {r['verdict'].split()[0]}")
-    return f"{quoted(words, r)} ({to}, {r['preset']})"
+    return f"{quoted(words, r)} \\[{to}, {r['preset']}\\]"
 
 def _sum(n): # of a Counter, in words
     words = [f'{v} {k}' for k, v in n.items()]
@@ -458,10 +457,10 @@ def _tally(of, rows, up): # what became of the rows of a chapter, or of all plac
     order = dict(holds='hold', **{'holds at reduced scale': 'hold at reduced scale', 'differs': 'differ',
                                   'not run here': 'were not judged', 'passes': 'pass', 'falls short': 'fall short'})
     say = lambda n: _sum({order[k]: n[k] for k in order if n[k]})
-    every, differ = _a('all of them', f'{up}claims.html?chapter={of}'), _a(
-        'those that differ or fall short', f"{up}differs.html#{of.replace('_', '-')}")
-    return (f'The ledger has {every}, and one page {differ}, with the reasons: of {sum(claims.values())} claims of '
-            f'this chapter {say(claims)}; of {sum(checks.values())} checks of our own {say(checks)}.')
+    every, differ = (_a(w, up + to) for w, to in (
+        ('all its rows', f'claims.html?chapter={of}'), ('What differs', f"differs.html#{of.replace('_', '-')}")))
+    return (f'Of {sum(claims.values())} claims of this chapter {say(claims)}; of {sum(checks.values())} checks of our '
+            f'own {say(checks)}. {differ} has the complete list with reasons, the ledger {every}.')
 
 def _shot(of, words, up): # a figure of an essay, with its caption
     f = next((f for f in L.figures() if f['id'] == of and f['png']), None)
@@ -486,9 +485,11 @@ def told(what:str, of:str, # a token
 
 _TOKEN = r'\{\{(\w+)(?: ((?:[^{}]|\{[^{}]*\})*))?\}\}'
 
-def filled(essay:str, up:str='', lost=None) -> str: # Markdown
+def _rows(): return {r['id']: r for c in (False, True) for r in L.ledger(checks=c)} # claims and checks
+
+def filled(essay:str, up:str='', lost=None, rows=None) -> str: # Markdown
     "An essay with its tokens put in; those that stand for nothing are named, and added to `lost`."
-    rows = {r['id']: r for c in (False, True) for r in L.ledger(checks=c)} if '{{' in essay else {}
+    if rows is None: rows = _rows() if '{{' in essay else {}
     def put(m):
         try: found = told(m[1], ' '.join((m[2] or '').split()), rows, up)
         except LookupError:
@@ -645,7 +646,7 @@ def _title(page): # of a notebook -> (title, what it says below)
     lines = ''.join(json.loads(page.path.read_text(encoding='utf-8'))['cells'][0]['source']).split('\n')
     return lines[0].lstrip('# '), ' '.join(s[2:] for s in lines if s.startswith('> '))
 
-def _chapter(c, pages): # {file: text} of its two pages
+def _chapter(c, pages, rows): # {file: text} of its two pages
     told, out, shown = _name(c), {}, L.figures()
     for file, mine, head in ((f'{c}/index.md', [p for p in pages if p.paper], told),
                              (f'{c}/lessons.md', [p for p in pages if not p.paper], f'{told}: the library')):
@@ -653,7 +654,7 @@ def _chapter(c, pages): # {file: text} of its two pages
         essay, level = _static() / f'{c}.md', '##'
         parts = [f'# {head}\n\n> {ABOUT.get(c, "")}', _contents('', [p.name for p in mine])]
         if mine[0].paper and essay.exists():
-            parts, level = [filled(essay.read_text(encoding='utf-8'), '../'), parts[1], '## The pages'], '###'
+            parts, level = [filled(essay.read_text(encoding='utf-8'), '../', rows=rows), parts[1], '## The pages'], '###'
         for p in mine:
             title, says = _title(p)
             seen = [f for f in shown if f['id'] in p.figures and f['png']]
@@ -683,8 +684,9 @@ def _static(): # the folder of texts, style and script
 
 def texts(book:list) -> dict: # {file: Markdown}
     "The pages of the site that are no notebooks."
-    about, own = L.project() / 'data/README.md', {p.name: filled(p.read_text(encoding='utf-8'))
-                                             for p in _static().glob('*.md') if p.stem not in L.CHAPTERS}
+    about, rows = L.project() / 'data/README.md', _rows()
+    own = {p.name: filled(p.read_text(encoding='utf-8'), rows=rows)
+           for p in _static().glob('*.md') if p.stem not in L.CHAPTERS}
     checks = '## Checks\n\nTests of our own implementation; no paper says these.'
     head = _WIDE + '# Ledger\n\n> What is claimed, what came out here, and the verdict. Click on a claim for the rest.'
     out = {SITE.ledger: '\n\n'.join([head, table(L.ledger()), checks, table(L.ledger(checks=True))]),
@@ -693,7 +695,7 @@ def texts(book:list) -> dict: # {file: Markdown}
            'data/README.md': about.read_text(encoding='utf-8') if about.exists() else '# Data\n'}
     if 'gpu.md' in out: out['gpu.md'] = out['gpu.md'].replace('{costs}', costs())
     for c in dict.fromkeys(p.chapter for p in book if p.chapter):
-        out |= _chapter(c, [p for p in book if p.chapter == c])
+        out |= _chapter(c, [p for p in book if p.chapter == c], rows)
     return out
 
 # %% ../../nbs/book/05_site.ipynb #693723f7
