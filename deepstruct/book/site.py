@@ -454,9 +454,10 @@ def _tally(of, rows, up): # what became of the rows of a chapter, or of all plac
     mine = [r for r in rows.values() if _room(r) == of]
     if not mine: raise LookupError(of)
     claims, checks = (Counter(r['verdict'] for r in mine if r['check'] == c) for c in (False, True))
-    order = dict(holds='hold', **{'holds at reduced scale': 'hold at reduced scale', 'differs': 'differ',
-                                  'not run here': 'were not judged', 'passes': 'pass', 'falls short': 'fall short'})
-    say = lambda n: _sum({order[k]: n[k] for k in order if n[k]})
+    many = {'holds': 'hold', 'holds at reduced scale': 'hold at reduced scale', 'differs': 'differ',
+            'not run here': 'were not judged', 'passes': 'pass', 'falls short': 'fall short'}
+    one = {k: k for k in many} | {'not run here': 'was not judged'}
+    say = lambda n: _sum({(many if n[k] > 1 else one)[k]: n[k] for k in many if n[k]})
     every, differ = (_a(w, up + to) for w, to in (
         ('all its rows', f'claims.html?chapter={of}'), ('What differs', f"differs.html#{of.replace('_', '-')}")))
     return (f'Of {sum(claims.values())} claims of this chapter {say(claims)}; of {sum(checks.values())} checks of our '
