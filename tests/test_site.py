@@ -139,19 +139,107 @@ def test_atlas_and_ledger(site):
             assert f"claims.html#{r['id']}" in site.pages['differs'].links
 
 
-def test_essays():
-    """Every number, figure and place that an essay names is recorded, and no number is typed beside them."""
+TOKEN = r'\{\{(\w+)(?: ((?:[^{}]|\{[^{}]*\})*))?\}\}'
+
+
+@pytest.fixture(scope='module')
+def rows():
+    from deepstruct.book import ledger as L
+    return {r['id']: r for c in (False, True) for r in L.ledger(checks=c)}
+
+
+@pytest.fixture(scope='module')
+def essays():
     from deepstruct.book import site as S
-    for p in S._static().glob('*.md'):
-        said, lost = p.read_text(encoding='utf-8'), []
-        S.filled(said, '', lost)
-        assert not lost, (p.name, lost)
-        if p.stem not in CHAPTERS: continue
-        words = {m[1] for m in re.finditer(r'\{\{(\w+)', said)}
-        assert {'figure', 'place', 'explore', 'claims', 'differs'} <= words and said.count('$$') >= 4, p.name
-        prose = re.sub(r'\$\$.*?\$\$|\$[^$]*\$|\{\{[^}]*\}\}|\([^)]*\)', '', said, flags=re.S)
-        assert not re.search(r'(?<![\w-])\d+\.\d+', prose), (p.name, 'numbers come from the ledger')
-    assert '*not recorded: no.such*' in S.filled('{{claims no.such}}')
+    said = {p.stem: p.read_text(encoding='utf-8') for p in S._static().glob('*.md')}
+    return {k: (s, [(m[1], *' '.join((m[2] or '').split()).partition(': ')[::2]) for m in re.finditer(TOKEN, s)])
+            for k, s in said.items()}
+
+
+def test_essays(essays, rows):
+    """Every number, figure and place that an essay names is recorded, and no number of ours is typed beside them."""
+    from deepstruct.book import site as S
+    for name, (said, tokens) in essays.items():
+        lost = []
+        seen = S.filled(said, '../', lost, rows)
+        assert not lost, (name, lost)
+        if name not in CHAPTERS: continue
+        assert {'figure', 'place', 'explore', 'row', 'counts'} <= {t[0] for t in tokens} and said.count('$$') >= 4, name
+        assert all(words for what, _, words in tokens if what in ('figure', 'row')), f'{name}: a figure has a caption'
+        no_math = r'\$\$.*?\$\$|\$[^$]*\$'
+        prose = re.sub(no_math + '|' + TOKEN, '', said, flags=re.S)
+        assert not re.search(r'(?<![\w-])\d+\.\d+', prose), (name, 'numbers come from the ledger')
+        prose = re.sub(r'(?s)``````.*?``````|\\\[<a class="cited.*?\\\]|<[^>]*>|' + no_math, '', seen)
+        assert len(prose.split()) < 950, (name, len(prose.split()))
+    assert '*not recorded: no.such: x*' in S.filled('{{row no.such: x}}', rows=rows)
+    assert '*not recorded' in S.filled('{{row cslc.uniform: {got[no such part]:.2f}}}', rows=rows)
+
+
+def test_essays_claim_what_was_judged(essays, rows):
+    """Under what came out stand no rows that did not; nobody cites what was not judged; failures are told."""
+    bad = {'differs', 'falls short'}
+    for name, (said, tokens) in essays.items():
+        assert not [id for what, id, _ in tokens if what == 'row' and rows[id]['verdict'] == 'not run here'], name
+        if name not in CHAPTERS: continue
+        parts = re.split(r'^## What (?:came|did not come) out.*$', said, flags=re.M)
+        parts = dict(zip(('before', 'came out', 'did not'), parts))
+        cited = {k: {rows[m[2].split(':')[0]]['verdict'] for m in re.finditer(TOKEN, p) if m[1] == 'row'}
+                 for k, p in parts.items()}
+        assert len(parts) == 3 and not bad & (cited['before'] | cited['came out']), (name, cited)
+        told = [m[2].split(':')[0] for m in re.finditer(TOKEN, parts['did not']) if m[1] == 'row']
+        assert sum(rows[id]['verdict'] in bad for id in told) >= 4, name
+
+
+def test_numbers_of_papers(essays, rows):
+    """A number that an essay gives as a paper's, with a link to a place, is in what that place or its rows say."""
+    from deepstruct.book import ledger as L
+    for name, (_, tokens) in essays.items():
+        for _, id, words in (t for t in tokens if t[0] == 'place' and t[2]):
+            paper, place = L.load().place('', id.replace('/', ':'))
+            mine = [r for r in rows.values() if L.load().place(r['paper'], str(r['of'])) == (paper, place)]
+            there = ' '.join([place.shows, *(f"{r['paper_value']} {r['known']}" for r in mine)])
+            numbers = lambda s: set(re.findall(r'\d+(?:\.\d+)?', s))
+            assert numbers(words) <= numbers(there), (name, id, words)
+
+
+WORDS = ['coloured', 'white', 'alignment', 'aligned head', 'refitted head', 'learned scattering', 'skip', 'plaquette',
+         'sites and pairs', '$U_4$', 'HH', 'family', 'HMC', 'exact trajectories', 'marginal units', 'conditional units',
+         'KPCA', 'Marchenko-Pastur law', 'distance of the pools', 'holds', 'holds at reduced scale', 'differs',
+         'passes', 'falls short', 'not run here', 'worst of $n$']
+
+
+def test_glossary(essays):
+    """Words that a reader meets in the essays and the ledger stand in it, and those that essays link to."""
+    terms = [s for s in essays['glossary'][0].splitlines() if s and s[0] != ' ']
+    assert not set(WORDS) - set(terms) and len(terms) == len(set(terms))
+    for name, (said, _) in essays.items():
+        asked = {m[2] or m[1] for m in re.finditer(r'\{term\}`([^`<]+?)(?: <([^`>]*)>)?`', said)}
+        assert asked <= set(terms), (name, asked - set(terms))
+
+
+def test_quoted():
+    """Numbers of a row in the words of an essay: parts, the extremes, the bound; what is absent is an error."""
+    from deepstruct.book import ledger as L
+    from deepstruct.book import site as S
+    row = next(r for r in L.load().rows.values() if r.id == 'cslc.spectrum')
+    r = dict(id=row.id, got={'haar a': .01, 'db4 b': .03, 'haar c': .019}, null={'haar a': 1.}, paper_value=None,
+             note='seen; null: other')
+    words = '{got.least:.1%} {got.most} {got.worst:.3f} {got[db4 b]:.0%} {null.most:.1f} {asked[db4]}, {note}'
+    assert S.quoted(words, r) == '1.0 % 0.03 0.019 3 % 1.0 0.05, seen'
+    for words in ('{got[x]}', '{paper}', '{nothing}', '{got.worst:q}'):
+        with pytest.raises(LookupError): S.quoted(words, r)
+    with pytest.raises(LookupError): S.quoted('words', r | dict(got=None))
+
+
+def test_what_differs(site, rows):
+    """Its page goes by chapter, and has the checks that fall short and the preset of each number."""
+    page = site.pages['differs'].text
+    heads = [page.index(f'id="{c.replace("_", "-")}"') for c in CHAPTERS]
+    assert heads == sorted(heads)
+    for r in (r for r in rows.values() if r['verdict'] in ('differs', 'falls short')):
+        k = page.index(f'claims.html#{r["id"]}"')
+        assert f"at {r['preset']}" in page[k:page.index('</tr>', k)], r['id']
+        assert max(h for h in heads if h < k) == heads[CHAPTERS.index(r['notebook'].split('/')[1])], r['id']
 
 
 def test_order_of_a_page(site):
@@ -321,6 +409,9 @@ def test_the_ledger_in_a_browser(site, browser):
     ask = """(f => (f.%s.value = '%s', f.dispatchEvent(new Event('input', {bubbles: true}))))(
         document.querySelector('form.filter'))"""
     assert page.js(f'{shown}.length') == len(rows)
+    page = browser.open(site.at / 'claims.html', at='?chapter=rainbow')
+    assert page.js(f'{shown}.length') == sum(r['notebook'].split('/')[1] == 'rainbow' for r in rows)
+    page = browser.open(site.at / 'claims.html')
     page.js(ask % ('verdict', 'differs'))
     assert page.js(f'{shown}.length') == sum(r['verdict'] == 'differs' for r in rows)
     page.js(f'location.hash = "{rows[0]["id"]}"; new Promise(r => setTimeout(r, 300))')

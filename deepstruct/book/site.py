@@ -6,8 +6,8 @@
 __all__ = ['At', 'README', 'NOTEBOOK', 'SITE', 'RESULTS', 'HERO', 'PARTS', 'EXPLORABLES', 'ABOUT', 'plain', 'tag', 'text', 'raw',
            'grid', 'directives', 'targets', 'displayed', 'linked', 'picture', 'page_cells', 'papers', 'hero', 'bibtex',
            'citations', 'ledger', 'gallery', 'table', 'atlas', 'pictures', 'differences', 'bibliography', 'costs',
-           'readme_text', 'generated', 'readme', 'explorable', 'told', 'filled', 'tour', 'docments', 'reference',
-           'find_source', 'setup', 'texts', 'doors', 'source', 'build']
+           'readme_text', 'generated', 'readme', 'explorable', 'quoted', 'told', 'filled', 'tour', 'docments',
+           'reference', 'find_source', 'setup', 'texts', 'doors', 'source', 'build']
 
 # %% ../../nbs/book/05_site.ipynb #509bbc9b
 import ast, html, io, json, os, re, shutil, sys, tokenize, zlib
@@ -260,6 +260,7 @@ def gallery(at:At=NOTEBOOK) -> str: # Markdown
 _WIDE = '---\nhtml_theme.sidebar_secondary.remove: true\n---\n' # no list of sections beside it
 
 def _html(notebook): return notebook.removeprefix('nbs/').replace('.ipynb', '.html')
+def _room(r): return r['notebook'].split('/')[-2] # the chapter of a row
 
 def _evidence(r, drawn): # links to the cell, the figures of the place, and the place in the atlas
     page = _html(r['notebook'])
@@ -280,19 +281,19 @@ def _row(r, drawn): # of the table
     cells = [_chip(r['verdict']), text(r['paper']), text(place), more, text(L.show_value(r['paper_value'])),
              text(L.show_worst(r, r['got'], r['spread'])), text(L.show_value(r['null'])), text(r['preset'] or '–')]
     return tag('tr', *(tag('td', tag('div', v), data_label=k) for k, v in zip(_COLUMNS, cells)), id=r['id'],
-               data_paper=r['paper'], data_verdict=r['verdict'], data_preset=r['preset'] or '')
+               data_chapter=_room(r), data_paper=r['paper'], data_verdict=r['verdict'], data_preset=r['preset'] or '')
 
 _COUNT = tag('output', aria_live='polite') # of what a filter leaves
 
 def _box(hint): return tag('label', 'words ', tag('input', type='search', name='words', placeholder=hint))
 
 def table(rows:list) -> str: # of the ledger -> Markdown
-    "A table with a box and three lists that filter it; the script of the site does it, and sorts."
-    drawn = [f for f in L.figures() if f['png']]
+    "A table with a box and four lists that filter it, as may an address, `?chapter=rainbow`; the script sorts it too."
+    drawn, kinds = [f for f in L.figures() if f['png']], {'chapter': [_room(r) for r in rows]}
+    kinds |= {k: [r[k] for r in rows] for k in ('paper', 'verdict', 'preset')}
     pick = lambda k: tag('label', k + ' ', tag('select', tag('option', 'all', value=''), *(
-        tag('option', text(v), value=v) for v in dict.fromkeys(r[k] for r in rows) if v), name=k))
-    tools = tag('form', _box('Fig. 5, spectrum, …'), *map(pick, ('paper', 'verdict', 'preset')), _COUNT,
-                class_='filter')
+        tag('option', text(v.replace('_', ' ')), value=v) for v in dict.fromkeys(kinds[k]) if v), name=k))
+    tools = tag('form', _box('Fig. 5, spectrum, …'), *map(pick, kinds), _COUNT, class_='filter')
     head = tag('thead', tag('tr', *(tag('th', tag('button', n, type='button'), scope='col') for n in _COLUMNS)))
     body = tag('tbody', *(_row(r, drawn) + '\n' for r in rows))
     return raw(tools + '\n' + tag('table', head, body, class_='ledger'))
@@ -332,16 +333,20 @@ def pictures() -> str: # Markdown
 def _to_row(r): return tag('a', text(r['id']), href=f"claims.html#{r['id']}")
 def _to_place(q): return tag('a', text(q['place']), href=f'atlas.html#{_at(q)}')
 
+def _differ(rows): # table of rows that did not come out
+    own = {'beyond': 'beyond the paper', '': 'check'}
+    return grid(['claim', 'verdict', 'place', 'what it says', 'paper', 'ours', 'asked', 'why'], [
+        [_to_row(r), _chip(r['verdict']), plain(own.get(r['of'], r['place'])), plain(r['statement']),
+         plain(L.show_value(r['paper_value'])), plain(f"{L.show_worst(r, r['got'], r['spread'])} at {r['preset']}"),
+         plain(L.show_tolerance(r)), plain(r['why'])] for r in rows])
+
 def differences() -> str: # Markdown
-    "Claims of the papers that did not come out, places that did at reduced scale, and those that nobody has tried."
-    rows, places = [r for r in L.ledger() if r['verdict'] == 'differs'], L.places()
-    own = {'beyond': 'beyond the paper', '': ''}
-    table = [[_to_row(r), plain(own.get(r['of'], r['place'])), plain(r['statement']),
-              plain(L.show_value(r['paper_value'])), plain(L.show_worst(r, r['got'], r['spread'])), plain(r['why'])]
-             for r in rows]
-    out = [_WIDE + '# What differs from the papers',
-           '> What did not come out, was tried at another scale, or not at all',
-           '## Claims that differ', grid(['claim', 'place', 'what it says', 'paper', 'ours', 'why'], table)]
+    "Claims and checks that did not come out, by chapter; places that did at reduced scale; those that nobody tried."
+    rows = [r for r in L.ledger() + L.ledger(checks=True) if r['verdict'] in ('differs', 'falls short')]
+    out, places = [_WIDE + '# What differs from the papers',
+                   '> What did not come out, was tried at another scale, or not at all. A claim differs where it is '
+                   'not within its bound; a check, which is a test of our own, falls short.'], L.places()
+    for c in dict.fromkeys(map(_room, rows)): out += [f'## {_name(c)}', _differ([r for r in rows if _room(r) == c])]
     for status, head in (('reproduced at reduced scale', 'At reduced scale'), (L.STATUSES[3], 'Needs data or a GPU'),
                          (L.STATUSES[4], 'Not attempted')):
         mine = [[plain(q['paper']), _to_place(q), plain(q['shows']), plain(q['why']), plain(', '.join(q['needs']))]
@@ -415,62 +420,89 @@ def explorable(name:str, up:str='') -> str: # HTML
     title, about, still = EXPLORABLES[name]
     data, seen = _static() / f'explore.{name}.json', [f for f in L.figures() if f['id'] == still and f['png']]
     parts = [tag('figcaption', tag('strong', title), ' ' + about)]
-    parts.append(tag('noscript', *(picture(f, up, True) for f in seen), tag('p', 'It moves where scripts run.')))
+    parts.append(tag('noscript', *(picture(f | dict(title=title), up, True) for f in seen),
+                     tag('p', 'It moves where scripts run.')))
     if data.exists(): parts.append(tag('script', data.read_text(encoding='utf-8').strip(), type='application/json'))
     return tag('figure', *parts, class_='explore', data_explore=name, id=f'explore-{name}')
 
-def _brief(r, up): # of a claim, in a list
-    paper = f"paper {L.show_value(r['paper_value'])}" * (r['paper_value'] is not None)
-    came = f"ours {L.show_worst(r, r['got'], r['spread'])} at {r['preset']}" * (r['got'] is not None)
-    why = tag('details', tag('summary', 'why'), text(r['why'])) if r['verdict'] == 'differs' and r['why'] else ''
-    told = [_chip(r['verdict']), text(r['statement']), text(paper), text(came), why,
-            _a(r['id'], f"{up}claims.html#{r['id']}")]
-    return tag('li', ' · '.join(filter(None, told)))
+def quoted(words:str, # of an essay, with `{got:.1%}` and the like
+           r:dict # a row of the ledger
+          ) -> str:
+    "The words with the numbers of the row; LookupError where nothing is recorded, or not that."
+    row, parts = L.load().rows[r['id']], {k: r[k] for k in ('got', 'null')} | {'paper': r['paper_value']}
+    for k, v in parts.items():
+        if not isinstance(v, dict): continue
+        by = sorted(v, key=lambda part: float(v[part]))
+        parts[k] = v | dict(least=v[by[0]], most=v[by[-1]])
+        if k == 'got': parts[k]['worst'] = v[min(v, key=lambda part: L.slack(row, v[part], part))]
+    parts['asked'] = next(iter(row.tolerance.values())) if len(row.tolerance) == 1 else row.tolerance
+    try: said = words.format(**{k: L._Told(v) for k, v in parts.items()}, note=(r['note'] or '').split('; null')[0])
+    except (KeyError, IndexError, ValueError) as e: raise LookupError(f"{r['id']}: {e}") from None
+    if r['got'] is None or L.ABSENT in said: raise LookupError(r['id'])
+    return said
 
-def _list(rows, up): return tag('ul', *(_brief(r, up) for r in rows), class_='claims') if rows else 'Nothing yet.'
+def _cited(words, r, up): # with its verdict and preset
+    to = tag('a', r['verdict'], href=f"{up}claims.html#{r['id']}", class_=f"cited {r['verdict'].split()[0]}")
+    return f"{quoted(words, r)} \\[{to}, {r['preset']}\\]"
+
+def _sum(n): # of a Counter, in words
+    words = [f'{v} {k}' for k, v in n.items()]
+    return ', '.join(words[:-1]) + ' and ' * (len(words) > 1) + words[-1] if words else 'nothing'
+
+def _tally(of, rows, up): # what became of the rows of a chapter, or of all places
+    if not of:
+        n = Counter()
+        for c in L.counts(L.places()).values(): n.update(c)
+        words = dict(zip(L.STATUSES, ('are reproduced', 'are reproduced at reduced scale', 'differ',
+                                      'need data or a GPU', 'have not been attempted')))
+        return f'Of {sum(n.values())} places {_sum({words[k]: n[k] for k in words})}.'
+    mine = [r for r in rows.values() if _room(r) == of]
+    if not mine: raise LookupError(of)
+    claims, checks = (Counter(r['verdict'] for r in mine if r['check'] == c) for c in (False, True))
+    many = {'holds': 'hold', 'holds at reduced scale': 'hold at reduced scale', 'differs': 'differ',
+            'not run here': 'were not judged', 'passes': 'pass', 'falls short': 'fall short'}
+    one = {k: k for k in many} | {'not run here': 'was not judged'}
+    say = lambda n: _sum({(many if n[k] > 1 else one)[k]: n[k] for k in many if n[k]})
+    every, differ = (_a(w, up + to) for w, to in (
+        ('all its rows', f'claims.html?chapter={of}'), ('What differs', f"differs.html#{of.replace('_', '-')}")))
+    return (f'Of {sum(claims.values())} claims of this chapter {say(claims)}; of {sum(checks.values())} checks of our '
+            f'own {say(checks)}. {differ} has the complete list with reasons, the ledger {every}.')
+
+def _shot(of, words, up): # a figure of an essay, with its caption
+    f = next((f for f in L.figures() if f['id'] == of and f['png']), None)
+    if not f: raise LookupError(of)
+    to = f"{up}{_html(f['notebook'])}#{of}"
+    end = f" Preset {f['preset']}, {_a('its cell', to)}."
+    said = text(words or f['title'] + '.') + end
+    return tag('figure', tag('a', picture(f, up), href=to), tag('figcaption', said))
 
 def told(what:str, of:str, # a token
          rows:dict, # of the ledger, by id
-         up:str='') -> str: # HTML
+         up:str='') -> str: # HTML or Markdown
     "What a token of an essay stands for; LookupError for what is not there."
+    id, _, words = of.partition(': ')
     if what == 'explore': return explorable(of, up)
-    if what == 'claims': return _list([rows[i] for i in of.split()], up)
-    if what == 'differs':
-        mine = [r for r in rows.values() if r['verdict'] == 'differs' and r['notebook'].startswith(f'nbs/{of}/')]
-        return _list(sorted(mine, key=lambda r: r['of'] in ('beyond', '')), up)
-    if what == 'figure':
-        f = next((f for f in L.figures() if f['id'] == of and f['png']), None)
-        if not f: raise LookupError(of)
-        page = _html(f['notebook'])
-        words = f"{text(f['title'])}. Preset {f['preset']}, {_a('its cell', f'{up}{page}#{of}')}."
-        return tag('figure', tag('a', picture(f, up), href=f'{up}{page}#{of}'), tag('figcaption', words))
-    if what == 'place':
-        p, q = L.load().place('', of.replace('/', ':')) or (None, None)
-        if not p: raise LookupError(of)
-        return f'<a href="{up}atlas.html#{_at(dict(paper=p.name, id=q.id))}">{plain(q.name)}</a>'
-    if what == 'ours':
-        id, _, part = of.partition(' ')
-        r = rows[id]
-        if r['got'] is None: raise LookupError(of)
-        came = L.show_value(r['got'][part]) if part else L.show_worst(r, r['got'], r['spread'])
-        return f'<a href="{up}claims.html#{id}">{plain(came)}</a> (`{r["preset"]}`)'
-    if what != 'counts': raise LookupError(what)
-    n = Counter()
-    for c in L.counts(L.places()).values(): n.update(c)
-    words = dict(zip(L.STATUSES, ('are reproduced', 'are reproduced at reduced scale', 'differ', 'need data or a GPU',
-                                  'have not been attempted')))
-    return f'Of {sum(n.values())} places ' + ', '.join(f'{n[k]} {v}' for k, v in words.items()) + '.'
+    if what == 'figure': return _shot(id, words, up)
+    if what == 'row' and words: return _cited(words, rows[id], up)
+    if what == 'counts': return _tally(of, rows, up)
+    p, q = what == 'place' and L.load().place('', id.replace('/', ':')) or (None, None)
+    if not p: raise LookupError(f'{what} {of}')
+    return f'<a href="{up}atlas.html#{_at(dict(paper=p.name, id=q.id))}">{plain(words or q.name)}</a>'
 
-def filled(essay:str, up:str='', lost=None) -> str: # Markdown
+_TOKEN = r'\{\{(\w+)(?: ((?:[^{}]|\{[^{}]*\})*))?\}\}'
+
+def _rows(): return {r['id']: r for c in (False, True) for r in L.ledger(checks=c)} # claims and checks
+
+def filled(essay:str, up:str='', lost=None, rows=None) -> str: # Markdown
     "An essay with its tokens put in; those that stand for nothing are named, and added to `lost`."
-    rows = {r['id']: r for r in L.ledger()} if '{{' in essay else {}
+    if rows is None: rows = _rows() if '{{' in essay else {}
     def put(m):
-        try: found = told(m[1], m[2] or '', rows, up)
+        try: found = told(m[1], ' '.join((m[2] or '').split()), rows, up)
         except LookupError:
             if lost is not None: lost.append(m[0])
             return f'*not recorded: {plain((m[2] or m[1]))}*'
-        return found if m[1] in ('place', 'ours', 'counts') else raw(found)
-    return re.sub(r'\{\{(\w+)(?: ([^}]*))?\}\}', put, essay)
+        return raw(found) if m[1] in ('figure', 'explore') else found
+    return re.sub(_TOKEN, put, essay)
 
 def tour() -> str: # HTML of the first page
     "A card for each chapter: its question, and its picture."
@@ -478,7 +510,7 @@ def tour() -> str: # HTML of the first page
     for c in L.CHAPTERS:
         essay = _static() / f'{c}.md'
         said = essay.read_text(encoding='utf-8') if essay.exists() else ''
-        f = drawn.get(next(iter(re.findall(r'\{\{figure ([^}]*)\}\}', said)), ''))
+        f = drawn.get(next(iter(re.findall(r'\{\{figure ([\w.]+)', said)), ''))
         if not f: continue
         title, about = re.match(r'# (.*)\n\n> (.*)', said).groups()
         to = f'{c}/index.html'
@@ -620,7 +652,7 @@ def _title(page): # of a notebook -> (title, what it says below)
     lines = ''.join(json.loads(page.path.read_text(encoding='utf-8'))['cells'][0]['source']).split('\n')
     return lines[0].lstrip('# '), ' '.join(s[2:] for s in lines if s.startswith('> '))
 
-def _chapter(c, pages): # {file: text} of its two pages
+def _chapter(c, pages, rows): # {file: text} of its two pages
     told, out, shown = _name(c), {}, L.figures()
     for file, mine, head in ((f'{c}/index.md', [p for p in pages if p.paper], told),
                              (f'{c}/lessons.md', [p for p in pages if not p.paper], f'{told}: the library')):
@@ -628,7 +660,7 @@ def _chapter(c, pages): # {file: text} of its two pages
         essay, level = _static() / f'{c}.md', '##'
         parts = [f'# {head}\n\n> {ABOUT.get(c, "")}', _contents('', [p.name for p in mine])]
         if mine[0].paper and essay.exists():
-            parts, level = [filled(essay.read_text(encoding='utf-8'), '../'), parts[1], '## The pages'], '###'
+            parts, level = [filled(essay.read_text(encoding='utf-8'), '../', rows=rows), parts[1], '## The pages'], '###'
         for p in mine:
             title, says = _title(p)
             seen = [f for f in shown if f['id'] in p.figures and f['png']]
@@ -658,8 +690,9 @@ def _static(): # the folder of texts, style and script
 
 def texts(book:list) -> dict: # {file: Markdown}
     "The pages of the site that are no notebooks."
-    about, own = L.project() / 'data/README.md', {p.name: filled(p.read_text(encoding='utf-8'))
-                                             for p in _static().glob('*.md') if p.stem not in L.CHAPTERS}
+    about, rows = L.project() / 'data/README.md', _rows()
+    own = {p.name: filled(p.read_text(encoding='utf-8'), rows=rows)
+           for p in _static().glob('*.md') if p.stem not in L.CHAPTERS}
     checks = '## Checks\n\nTests of our own implementation; no paper says these.'
     head = _WIDE + '# Ledger\n\n> What is claimed, what came out here, and the verdict. Click on a claim for the rest.'
     out = {SITE.ledger: '\n\n'.join([head, table(L.ledger()), checks, table(L.ledger(checks=True))]),
@@ -668,7 +701,7 @@ def texts(book:list) -> dict: # {file: Markdown}
            'data/README.md': about.read_text(encoding='utf-8') if about.exists() else '# Data\n'}
     if 'gpu.md' in out: out['gpu.md'] = out['gpu.md'].replace('{costs}', costs())
     for c in dict.fromkeys(p.chapter for p in book if p.chapter):
-        out |= _chapter(c, [p for p in book if p.chapter == c])
+        out |= _chapter(c, [p for p in book if p.chapter == c], rows)
     return out
 
 # %% ../../nbs/book/05_site.ipynb #693723f7

@@ -1,4 +1,4 @@
-// Filters and sorts the ledger, filters the atlas, opens the row whose address was asked for.
+// Filters and sorts the ledger, filters the atlas (both as the address says), opens the row whose address was asked for.
 const rows = form => { // what a form filters
   let table = form.nextElementSibling // in a container of its own, where the theme puts it into one
   if (table && !table.matches('.ledger')) table = table.querySelector('table.ledger')
@@ -37,6 +37,7 @@ function open() {
 
 addEventListener('DOMContentLoaded', () => {
   for (const form of document.querySelectorAll('form.filter')) {
+    for (const [k, v] of new URLSearchParams(location.search)) if (form.elements[k]) form.elements[k].value = v
     form.addEventListener('input', () => filter(form))
     form.addEventListener('submit', e => e.preventDefault())
     filter(form)
