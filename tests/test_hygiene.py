@@ -48,7 +48,8 @@ def test_notebook(path):
             data = o.get('data', {})
             said = [*o.get('text', []), *(''.join(v) for k, v in data.items() if not k.startswith('image'))]
             said = ''.join(said)
-            assert not re.search(r'\d\.\d{9}', said), f'{c["id"]} prints numbers of more digits than anyone reads'
+            digits = path.stem.startswith('paper_') and re.search(r'\d\.\d{9}', said)
+            assert not digits, f'{c["id"]} prints numbers of more digits than anyone reads'
             assert not LOCAL.search(said), (c['id'], LOCAL.search(said))
             picture = data.get('image/png')
             if picture: assert len(base64.b64decode(''.join(picture))) <= 250_000, c['id']

@@ -660,7 +660,8 @@ def _chapter(c, pages, rows): # {file: text} of its two pages
         essay, level = _static() / f'{c}.md', '##'
         parts = [f'# {head}\n\n> {ABOUT.get(c, "")}', _contents('', [p.name for p in mine])]
         if mine[0].paper and essay.exists():
-            parts, level = [filled(essay.read_text(encoding='utf-8'), '../', rows=rows), parts[1], '## The pages'], '###'
+            said = filled(essay.read_text(encoding='utf-8'), '../', rows=rows)
+            parts, level = [said, parts[1], '## The pages'], '###'
         for p in mine:
             title, says = _title(p)
             seen = [f for f in shown if f['id'] in p.figures and f['png']]
