@@ -200,6 +200,30 @@ def test_two_folds_are_the_least():
     assert W.apart({'a': (1, .3)}, {'a': (1, 0.)}) == {'a': (0., 0.)}
 
 
+def test_one_field_with_all_of_the_weight_has_an_error_or_none_and_its_shift_is_told():
+    a, spare = normal(100), torch.zeros(100)
+    spare[7] = 60.                                               # e^-60 would be lost beside 1 in a difference of sums
+    m, e = W.averages({'a': a}, spare, folds=50)['a']
+    others = torch.cat([a[:6], a[8:]]).double()                  # its fold of two left out: a plain mean of 98
+    left = torch.full((50,), float(a[7]), dtype=torch.float64)
+    left[3] = float(others.mean())
+    assert abs(m - float(a[7])) < 1e-12
+    assert e == pytest.approx(float((49 / 50 * (left - left.mean()).square().sum()).sqrt()), rel=1e-9)
+    spare[7] = 2000.                                             # e^-2000 is 0 in float64: nothing is left
+    m, e = W.averages({'a': a}, spare)['a']
+    assert m == float(a[7]) and e != e
+    x = Phi4(.6, 4).simulate(40, generator('alone')).fields
+    class Joint:
+        equations = ()
+        def energy(self, y): return torch.zeros(len(y)).index_fill(0, torch.tensor([3]), -4000.)
+    out = W.two_sides(Joint(), lambda y: torch.ones(len(y)), x, x)
+    plain = W.averages(W.field_values(x))
+    m2 = float(W.field_values(x)['m2'][3])
+    assert out['density']['m2'][0] == pytest.approx(m2) and out['density']['m2'][1] != out['density']['m2'][1]
+    assert out['shift']['m2'] == pytest.approx(m2 / plain['m2'][0] - 1)
+    with pytest.raises(ValueError, match='errors'): W.apart(out['density'], plain)
+
+
 @pytest.mark.parametrize('call, words', [
     (lambda: F.Averages(4, terms=((2, 4),)), 'odd'), (lambda: F.Averages(4, terms=((3, 1),)), 'powers of 2'),
     (lambda: F.Averages(4, scale=0.), 'positive'), (lambda: W.effective_size([0., float('nan')]), 'NaN'),
@@ -211,6 +235,7 @@ def test_two_folds_are_the_least():
     (lambda: W.averages({'a': normal(1)}), 'four fields'),
     (lambda: W.averages({'a': normal(9)}, folds=1), 'folds is 1'),
     (lambda: W.apart({'a': (1, 0.), 'b': (1, .1)}, {'a': (1, 0.), 'b': (1, .1)}), "'a'] have errors"),
+    (lambda: W.apart({'a': (1, .1)}, {'a': (0., .1)}), 'average of a is 0'),
     (lambda: W.apart({'a': (1, float('nan'))}, {'a': (1, .1)}), 'positive'),
     (lambda: W.averages({'a': normal(3)}), 'four fields'), (lambda: W.along(normal(3), normal(4)), 'one each'),
     (lambda: W.along(normal(3), torch.ones(3)), 'vary'), (lambda: W.apart({'a': (1, 1)}, {}, ['a']), "'a'"),

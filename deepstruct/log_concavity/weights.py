@@ -44,7 +44,8 @@ def averages(values:dict, # {name: (N,)} of independent fields
              folds:int=50 # of the jackknife over the fields
             ) -> dict: # {name: (mean, standard error)}, and U4 of each pair m2, m4
     """Weighted means with jackknife errors; with replicates, of the weights too. ValueError for values of other
-    lengths, fewer fields than two folds, fewer folds than two, or weights that are none."""
+    lengths, fewer fields than two folds, fewer folds than two, or weights that are none. The error is NaN where one
+    fold has all of the weight to the last bit: nothing is left to compare with."""
     V, names = [tensor(v, k).detach().double() for k, v in values.items()], list(values)
     if len({v.shape for v in V}) != 1 or V[0].ndim != 1:
         told = ', '.join(f'{k} {tuple(v.shape)}' for k, v in zip(names, V)) or 'none'
@@ -57,7 +58,8 @@ def averages(values:dict, # {name: (N,)} of independent fields
     total = lambda lw: torch.cat([V, V.new_ones(len(V), 1)], 1) * _log_weights(lw).to(V).exp()[:, None]
     S = torch.stack([p.sum(0) for p in total(log_w).tensor_split(min(folds, len(V) // 2))])
     spread = lambda t: (len(t) - 1) / len(t) * ((t - t.mean(0))**2).sum(0)
-    full, left = _averages(S.sum(0), names), _averages(S.sum(0) - S, names)
+    others = 1 - torch.eye(len(S), dtype=S.dtype, device=S.device) # the sum less one fold would lose what is small
+    full, left = _averages(S.sum(0), names), _averages(others @ S, names)
     var = {k: spread(t) for k, t in left.items()}
     if replicates is not None:
         again = _averages(torch.stack([total(lw).sum(0) for lw in replicates]), names)
@@ -83,19 +85,23 @@ def field_values(x, # (B, 1, L, L) fields
     return out if energy is None else out | {'energy': energy(x).double() / L**2}
 
 # %% ../../nbs/log_concavity/13_weights.ipynb #d7b90a8d
+def _relative(a, b, k): # of two averages: their difference over the second, of U4 the difference itself
+    if k.startswith('U4'): return a[k][0] - b[k][0]
+    if not b[k][0]: raise ValueError(f'the average of {k} is 0; expected another, to be relative to')
+    return (a[k][0] - b[k][0]) / abs(b[k][0])
+
 def apart(a:dict, b:dict, # {name: (mean, error)}
           names=None # those judged; None: all that both have
          ) -> dict: # {name: (relative difference, in standard errors)}
     """(a - b) / |b|, of U4 a - b, and |a - b| over the errors of both. ValueError for a name that one of them lacks, or
-    without an error on either side."""
+    without an error on either side, or whose b is 0."""
     names = [k for k in a if k in b] if names is None else list(names)
     if lost := [k for k in names if k not in a or k not in b]:
         raise ValueError(f'{lost} have no average; expected names among {[k for k in a if k in b]}')
     if none := [k for k in names if not a[k][1]**2 + b[k][1]**2 > 0]:
         raise ValueError(f'{none} have errors {[(a[k][1], b[k][1]) for k in none]}; expected one that is positive, as '
                          'fields that differ have')
-    size = lambda k: 1. if k.startswith('U4') else abs(b[k][0])
-    return {k: ((a[k][0] - b[k][0]) / size(k), abs(a[k][0] - b[k][0]) / (a[k][1]**2 + b[k][1]**2)**.5) for k in names}
+    return {k: (_relative(a, b, k), abs(a[k][0] - b[k][0]) / (a[k][1]**2 + b[k][1]**2)**.5) for k in names}
 
 def along(difference, # (..., N) differences of two energies at N fields, in nats
           t): # (N,) a variable, such as M^2
@@ -127,7 +133,8 @@ def two_sides(joint, # a JointEnergy
               # law, density: averages; shift; sizes; share taken by independence Metropolis; and, of E_0 - E in
               # nats: along M^2, sd, error along M^2
              ) -> dict:
-    "ValueError for bad fields."
+    """ValueError for bad fields. Where one field has all of the weight, an average has no error: it is NaN, which
+    `apart` refuses."""
     out, off = {}, {}
     for side, x, sign in (('law', made, 1), ('density', held, -1)):
         E, again, m2 = energy(x.double()), None, x.double().mean((1, 2, 3))**2
@@ -139,6 +146,6 @@ def two_sides(joint, # a JointEnergy
         out[side] = averages(field_values(x, energy), sign * off[side], None if again is None else sign * again)
         out |= {f'along {side}': float(along(off[side], m2)), f'sd {side}': float(off[side].std())}
     plain = averages(field_values(held, energy))
-    out['shift'] = {k: r for k, (r, _) in apart(out['density'], plain).items()}
+    out['shift'] = {k: _relative(out['density'], plain, k) for k in plain}
     taken = independence_metropolis(off['law'], 0)[1]
     return out | {'sizes': both_sizes(off['law'], off['density']), 'taken': taken}
