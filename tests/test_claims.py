@@ -710,8 +710,31 @@ def test_style_is_what_was_drawn(started):
         right.imshow([[0., 1.]], cmap='gray')
         right.fill_between([1, 2], [1, 2], color='C0', alpha=.3)
     seen = json.loads((started / 'figures/toy.seen.json').read_text())['style']
-    assert seen == dict(inches=[7, 3], points=[7.5, 9], maps=['gray', 'magma'],
+    width, height = seen.pop('panel')
+    assert 2 < width < 3.4 and 1.8 < height < 3
+    assert seen == dict(inches=[7, 3], points=[7.5, 9], maps=['gray', 'magma'], under=0,
                         colours=sorted(C.COLOURS[k].lower() for k in (0, 1, 2)))
+
+
+def test_curves_beneath_a_legend_and_squeezed_panels_are_counted(started):
+    def style(draw, **kw):
+        with C.figure('toy.seen', 'seen', of='check', **{'size': (7, 3), 'cols': 2, **kw}) as fig:
+            draw(*fig.axes)
+        return json.loads((started / 'figures/toy.seen.json').read_text())['style']
+    def fan(ax, where, out=False):
+        for k in range(3): ax.plot([0, 1, 2], [k, k, k], label=f'curve {k}')
+        ax.plot([0, 1, 2], [2, 2, 2], 'o', ls='none', label='dots')
+        ax.scatter([0, 2], [2, 2], label='cloud')
+        ax.axhline(2)
+        ax.legend(loc=where, **({'bbox_to_anchor': (1.02, 1)} if out else {}))
+    for where, out, count in ('upper left', False, 3), ('center right', False, 1), ('upper left', True, 0):
+        assert style(lambda a, b: fan(a, where, out))['under'] == count, where
+    assert style(lambda a: fan(a, 'upper left'), cols=1, size=(3.4, 2.6))['under'] == 3
+    def tall(a, b):
+        a.plot([1, 2, 3])
+        b.plot([1, 2, 3])
+        b.set_title('a title\n' * 9)
+    assert style(tall)['panel'][1] < 1.6
 
 
 @pytest.mark.parametrize('preset', ['laptop', 'long'])
@@ -722,6 +745,7 @@ def test_recorded_figures_have_one_style(preset):
     for r in (r for r in json.loads(path.read_text(encoding='utf-8')) if 'style' in r):
         s = r['style']
         assert s['inches'][0] in C.WIDTHS and set(s['colours']) <= ours and set(s['maps']) <= maps, (r['id'], s)
+        assert s.get('under', 0) <= 1 and min(s.get('panel') or [1]) >= .7, (r['id'], s)
         assert not s['points'] or C.TEXT[0] <= s['points'][0] <= s['points'][1] <= C.TEXT[1], (r['id'], s)
 
 

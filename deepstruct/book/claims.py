@@ -150,8 +150,29 @@ def _style(fig): # what a reader sees of it: inches, sizes of text, colours othe
     found = {to_hex(c) for _, c in _painted(fig)}
     points = [t.get_fontsize() for t in fig.findobj(Text) if t.get_visible() and t.get_text().strip()]
     return dict(inches=[round(float(x), 2) for x in fig.get_size_inches()], maps=sorted(maps),
-                points=[min(points), max(points)] if points else [],
+                points=[min(points), max(points)] if points else [], panel=_least_panel(fig), under=_under(fig),
                 colours=sorted(c for c in found if len({*to_rgb(c)}) > 1))
+
+def _least_panel(fig): # inches: the narrowest width and the lowest height of panels with curves, dots or bars
+    panels = [a.bbox for a in fig.axes if a.get_visible() and a.axison and (a.lines or a.collections or a.patches)
+              and not a.images and a.get_label() != '<colorbar>']
+    return [round(float(min(getattr(b, side) for b in panels) / fig.dpi), 2) for side in ('width', 'height')] \
+        if panels else []
+
+def _under(fig): # how many curves and clouds of dots pass beneath the legend of their panel; straight lines are free
+    from matplotlib.transforms import Bbox
+    count = 0
+    for ax in fig.axes:
+        box = ax.get_legend() and Bbox.intersection(ax.get_legend().get_window_extent(), ax.bbox)
+        if not box: continue
+        inside = lambda xy: bool(((xy > box.min) & (xy < box.max)).all(1).any())
+        for a in (a for a in ax.lines if a.get_visible() and len(a.get_xdata()) > 2):
+            path = a.get_transform().transform_path(a.get_path()).cleaned(remove_nans=True)
+            drawn = a.get_linestyle().lower() not in ('none', '', ' ')
+            count += path.intersects_bbox(box, filled=False) if drawn else inside(path.vertices)
+        for a in (a for a in ax.collections if a.get_visible() and len(a.get_offsets()) > 1):
+            count += inside(a.get_offset_transform().transform(a.get_offsets()))
+    return int(count)
 
 def _painted(fig): # (artist, colour) of lines, areas and scatters that no map colours
     from matplotlib.collections import Collection
