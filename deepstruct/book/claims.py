@@ -249,35 +249,33 @@ def _paper(fig, ax, place, series, arxiv=None, **style): # the paper's own curve
 
 # %% ../../nbs/book/02_claims.ipynb #cbcb172f
 def claim(id:str, # a row of the paper's file
-          statistic, # of data -> number or {part: number}; where the row's null is 'to be replaced', the number itself
-          ours=..., null=..., # our data; the control where the statistic must fail, or its number there
+          statistic, # of data -> number or {part: number}
+          ours, null, # our data; the control on which the statistic must fail, in each part
           n=None, seeds=None, # sample size; how many seeds, or which
           spread=None, note:str='') -> str: # over what would be drawn again; one line, printed
     "Judges, records, prints one line, and returns the verdict; ValueError for what cannot be judged or could not fail."
     if not _run: raise ValueError(f'claim {id!r} outside a run; call start(...) first')
-    row, old = _run.book.rows.get(id), ours is ...
+    row = _run.book.rows.get(id)
     if not row or row.paper != _run.paper: raise ValueError(f'claim {id!r} has no row in paper_{_run.paper}.toml')
-    if null is ... or old == callable(statistic) or old != bool(row.null):
-        raise ValueError(f"claim {id!r}: expected claim(id, statistic, ours, null=control) with a function, and "
-                         "null = 'to be replaced' in the row only while it still calls claim(id, number, null=number)")
-    got, null = (plain(x) for x in ((statistic, null) if old else (statistic(ours), statistic(null))))
+    if not callable(statistic): raise ValueError(f'claim {id!r}: statistic is {statistic!r}; expected a function')
+    got, null = plain(statistic(ours)), plain(statistic(null))
     for word, x in (('got', got), ('null', null)):
         if not L.valued(x): raise ValueError(f'claim {id!r}: {word} is {L._show(x)}; expected numbers, by part or one')
     word, shown = L.verdict(row, got, _run.preset), f'made; not judged at {_run.preset}'
     if word != 'not run here':
-        _guard(row, got, null, old)
+        _guard(row, got, null)
         told = [L.show_worst(row, got, plain(spread)), L.show_tolerance(row), 'null ' + L.show_value(null), word, note]
         shown = ' · '.join(filter(None, told))
     _record('claim', id, **plain(dict(got=got, null=null, n=n, seeds=seeds, spread=spread, note=note, verdict=word)))
     print(f'{id} · {shown}')
     return word
 
-def _guard(row, got, null, old): # could it have failed?
+def _guard(row, got, null): # could it have failed?
     passes = L.inside(row, null)
-    if all(passes.values()) if old else any(passes.values()):
+    if any(passes.values()):
         at = ', '.join(k for k, v in passes.items() if v and k)
         raise ValueError(f'claim {row.id!r} could not fail: its null {L.show_value(null)} is inside '
                          f'{L.show_tolerance(row)}{" in " * bool(at)}{at}')
     parts = lambda x: x if isinstance(x, dict) else {'': x}
-    if not old and ({*parts(got)} != {*parts(null)} or 'nan' in parts(null).values()):
+    if {*parts(got)} != {*parts(null)} or 'nan' in parts(null).values():
         raise ValueError(f'claim {row.id!r}: on the control it is {L._show(null)}; expected a number in each part')

@@ -45,13 +45,13 @@ def _word(word, width, mark=''): # a verdict or status, with its colour
     return short, 'bold red' if '!' in mark else _COLOURS.get(word.split()[0], 'dim')
 
 # %% ../../nbs/book/06_cli.ipynb #fb9dad22
-_MARKS = {'!': 'not the expected verdict', '~': 'stale: its code has changed', '*': 'its null is to be replaced'}
+_MARKS = {'!': 'not the expected verdict', '~': 'stale: its code has changed'}
 
 def _rows(rows): # one line each, then what the marks mean; those of smoke only counted
     width, made = _console().width, [r['preset'] for r in rows if r['got'] is not None]
     kept = [r for r in rows if r['preset'] != 'smoke' and set(made) != {'smoke'}]
     smoke = [f'{made.count("smoke")} made, not judged at smoke'] * (len(kept) < len(rows))
-    marks = ['!' * bool(L.failures([r])) + '~' * bool(r['stale']) + '*' * r['waits'] for r in kept]
+    marks = ['!' * bool(L.failures([r])) + '~' * bool(r['stale']) for r in kept]
     def short(id, room=width * 32 // 100): # of a long id the page gives way: its end tells rows apart
         page, _, own = id.partition('.')
         return id if len(id) <= room else f'{page[:max(1, room - len(own) - 2)]}….{own}'
@@ -73,8 +73,8 @@ def _summary(places, rows, tests): # places by status for each paper and in all,
     if len(body) > 1: body.append(['all', '', *map(sum, list(zip(*body))[2:])])
     head = ['paper', 'arXiv', 'places', 'exact', 'reduced', 'differs', 'needs', 'not attempted']
     def by(kind, rs):
-        odd = ('stale', sum(bool(r['stale']) for r in rs)), ('null to be replaced', sum(r['waits'] for r in rs))
-        told = [(kind, len(rs)), *sorted(Counter(r['verdict'] for r in rs).items()), *odd]
+        told = [(kind, len(rs)), *sorted(Counter(r['verdict'] for r in rs).items()),
+                ('stale', sum(bool(r['stale']) for r in rs))]
         return ' · '.join(f'{word} {n}' for word, n in told if n or word == kind)
     return [_table(head, body, head[1:], head[2:]), ''] * bool(places) + [by('rows', rows), by('checks', tests), '']
 

@@ -70,7 +70,7 @@ class _Row(_Table): # as it stands in the file
     nature: Literal['theorem', 'identity', 'measurement', 'interpretation']
     paper_value: _Value = None; known: _Text = ''; target: _Quantity = None; tolerance_from: _Said
     tolerance: Annotated[dict[Literal['max', 'min', 'abs', 'rel'], _Quantity], Field(min_length=1)]
-    tolerance_date: _Date; protocol_date: _Date; date_note: _Text = ''; null: Literal['to be replaced', ''] = ''
+    tolerance_date: _Date; protocol_date: _Date; date_note: _Text = ''
     presets: Annotated[list[_Preset], Field(min_length=1)]; needs: list[_Said] = []
     expected: dict[_Preset, Literal['holds', 'differs']]; why: _Text = ''
 
@@ -301,7 +301,7 @@ def _line(book, row, r, preset, done, kept): # one row of the ledger
     seen = {k: r.get(k) for k in ('n', 'seeds', 'spread', 'note', 'seconds', 'device', 'carried')}
     seen['null'] = r.get('null') if valued(r.get('null')) else None
     return told | seen | dict(arxiv=home[0].arxiv if home else '', place=home[1].name if home else row.of, got=value,
-                              verdict=word, expected=expected(row, at), preset=at, waits=bool(row.null))
+                              verdict=word, expected=expected(row, at), preset=at)
 
 class _Number(float): # written as the book writes it: 5.8 %, 36,000
     def __format__(self, how): return format(float(self), how or '.3g').replace('%', ' %')

@@ -213,7 +213,7 @@ def _page(at, notebook): return at.pages + notebook.removeprefix('nbs/')
 def _facts(r): # of a row of the ledger: [(what, text)]
     tolerance = f"{L.show_tolerance(r)} ({r['tolerance_from']}; set {r['tolerance_date']} the first look)"
     known = r['paper_value'] is not None and f"{L.show_value(r['paper_value'])} ({r['known']})"
-    control = L.show_value(r['null']) + ' (to be replaced)' * r['waits']
+    control = L.show_value(r['null'])
     told = [('paper', known), ('tolerance', tolerance), ('ours', L.show_worst(r, r['got'], r['spread'])),
             ('control', control), ('note', r['note']), ('why', r['why'])]
     return [(k, v) for k, v in told if v]
