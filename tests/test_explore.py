@@ -117,6 +117,39 @@ def test_frames(data):
             assert (step.embed_low(field(a, 'fine')) - field(b, 'coarse')).abs().max() < bytes_apart
 
 
+def test_denoisers(data):
+    """The browser computes what the library's networks do; a wider field restores more of pictures that none saw, and
+    weights of another order restore nothing."""
+    d, sigma = data['denoisers'], .2
+    nets = {r['field']: E.unpacked(r['layers']) for r in d['rows']}
+    assert tuple(nets) == E.SEEN and all(n.receptive_field == r for r, n in nets.items())
+    x = torch.stack([torch.tensor(np.frombuffer(base64.b64decode(b), 'u1') / 255.).float().view(1, 96, 96)
+                     for b in d['pictures'].values()])
+    y = x + sigma * torch.randn(x.shape, generator=generator('noisy'))
+    db = lambda z: float(-10 * (z - x).square().mean((1, 2, 3)).log10().mean())
+    with torch.no_grad(): gains = [db(n(y)) - db(y) for n in nets.values()]
+    blurred = db(torch.nn.functional.avg_pool2d(y, 3, 1, 1, count_include_pad=False)) - db(y)
+    assert sorted(gains) == gains and gains[-1] > max(gains[0] + .5, blurred), (gains, blurred)
+    small = y[:1, :, 30:42, 40:52]
+    for row in d['rows']:
+        call = f'E.denoise(E.kernels({json.dumps(row["layers"])}), {json.dumps(small.flatten().tolist())}, 12)'
+        got = js(f'Array.from({call})')
+        with torch.no_grad(): want = nets[row['field']](small).flatten()
+        assert np.allclose(got, want, atol=1e-4), row['field']
+        last = row['layers'][-1]
+        turned = base64.b64encode(base64.b64decode(last['bytes'])[::-1]).decode()
+        mixed = row['layers'][:-1] + [last | {'bytes': turned}]
+        with torch.no_grad(): assert db(E.unpacked(mixed)(y)) < db(y)
+
+
+def test_a_byte_a_weight():
+    from deepstruct.wavelet_diffusion.denoisers import Denoiser
+    net = Denoiser(7, width=5, layers=4, generator=generator('bytes'))
+    for c, again in zip(net.convolutions, E.unpacked(E.packed(net)).convolutions):
+        largest = c.weight.abs().amax((1, 2, 3), keepdim=True)
+        assert ((c.weight - again.weight).abs() <= 1.001 * largest / 254).all()
+
+
 def test_phases():
     """A translated coefficient is that of a direct convolution; the bound holds; non-linearities are the library's."""
     re, im = js('E.signal(3)')

@@ -410,6 +410,9 @@ EXPLORABLES = { # title, what to look for, the figure that stands for it
               'show which variances there are. Change the solver to see when the gap closes.', 'wsgm.steps'),
     'windows': ('How far must a denoiser see?', 'Gaussian fields, best estimators: what a small window loses, for the '
                 'whole field and for details given the coarser field.', 'local_conditional.gaussian'),
+    'denoisers': ('What does a denoiser see?', 'Three small networks and one noisy picture: the wider the '
+                  'window, the smoother the flat parts and the cleaner the edges. Take a picture of your own.',
+                  'local_conditional.published'),
     'collapse': ('A translation turns a phase', 'One wavelet coefficient of two signals (blue, orange) as they move, '
                  'and after a non-linearity. Rings: class means.', 'phase_collapse.rings'),
     'clouds': ('Two networks, one rotation', 'Features of the same 24 points in two random networks (rings, dots). '
@@ -421,7 +424,7 @@ def explorable(name:str, up:str='') -> str: # HTML
     data, seen = _static() / f'explore.{name}.json', [f for f in L.figures() if f['id'] == still and f['png']]
     parts = [tag('figcaption', tag('strong', title), ' ' + about)]
     parts.append(tag('noscript', *(picture(f | dict(title=title), up, True) for f in seen),
-                     tag('p', 'It moves where scripts run.')))
+                     tag('p', 'Interactive: it needs JavaScript.')))
     if data.exists(): parts.append(tag('script', data.read_text(encoding='utf-8').strip(), type='application/json'))
     return tag('figure', *parts, class_='explore', data_explore=name, id=f'explore-{name}')
 
@@ -443,7 +446,9 @@ def quoted(words:str, # of an essay, with `{got:.1%}` and the like
 
 def _cited(words, r, up): # with its verdict and preset
     to = tag('a', r['verdict'], href=f"{up}claims.html#{r['id']}", class_=f"cited {r['verdict'].split()[0]}")
-    return f"{quoted(words, r)} \\[{to}, {r['preset']}\\]"
+    dates = {'bound': r['tolerance_date'], 'protocol': r['protocol_date']}
+    later = [f'{k} set later' for k, date in dates.items() if date == 'after']
+    return f"{quoted(words, r)} \\[{', '.join([to, r['preset'], *later])}\\]"
 
 def _sum(n): # of a Counter, in words
     words = [f'{v} {k}' for k, v in n.items()]
@@ -454,7 +459,8 @@ def _tally(of, rows, up): # what became of the rows of a chapter, or of all plac
         n = Counter()
         for c in L.counts(L.places()).values(): n.update(c)
         words = dict(zip(L.STATUSES, ('are reproduced', 'are reproduced at reduced scale', 'differ',
-                                      'need data or a GPU', 'have not been attempted')))
+                                      'need data or a GPU', 'are not judged (definitions, what another place answers, '
+                                      'what nobody has tried)')))
         return f'Of {sum(n.values())} places {_sum({words[k]: n[k] for k in words})}.'
     mine = [r for r in rows.values() if _room(r) == of]
     if not mine: raise LookupError(of)

@@ -146,7 +146,32 @@ function align(F, G) {
     apart: (energy + other - 2 * sum(cross.map((r, i) => r[i]))) / energy }
 }
 
-const numbers = { edm, schedules, uniformTimes, respond, divergence, best, signal, wavelet, spread, coefficient, RHO,
+// ---- denoisers: bias-free convolutions, a byte a weight
+const bytes = b => [...atob(b)].map(c => c.charCodeAt(0))
+const kernels = layers => layers.map(({ shape: [out, inner, size], scale, bytes: b }) => ({ out, inner, size,
+  w: Float32Array.from(bytes(b), (v, i) => (v << 24 >> 24) * scale[Math.floor(i / (inner * size * size))]) }))
+
+function denoise(net, y, side) { // kernels, side * side numbers -> as many
+  let x = [Float32Array.from(y)]
+  net.forEach(({ out, inner, size, w }, layer) => {
+    const half = size >> 1
+    x = range(out).map(o => {
+      const z = new Float32Array(side * side)
+      for (let c = 0; c < inner; c++) for (let a = -half; a <= half; a++) for (let b = -half; b <= half; b++) {
+        const v = w[((o * inner + c) * size + a + half) * size + b + half], from = x[c], left = Math.max(0, -b),
+          right = Math.min(side, side - b)
+        for (let i = Math.max(0, -a); i < Math.min(side, side - a); i++)
+          for (let j = left, k = i * side, m = (i + a) * side + b; j < right; j++) z[k + j] += v * from[m + j]
+      }
+      if (layer && layer < net.length - 1) for (let k = 0; k < z.length; k++) if (z[k] < 0) z[k] = 0
+      return z
+    })
+  })
+  return x[0]
+}
+const decibels = (x, y) => -10 * Math.log10(mean(range(x.length).map(i => (x[i] - y[i]) ** 2)))
+
+const numbers = { kernels, denoise, decibels, edm, schedules, uniformTimes, respond, divergence, best, signal, wavelet, spread, coefficient, RHO,
   fisher, points, weights, features, align, xi }
 if (typeof module !== 'undefined') { module.exports = numbers; return }
 
@@ -211,16 +236,24 @@ function chart({ title, x, y, lines = [], dots = [], bars = [], bands = [], mark
   return svg
 }
 
-const contrast = bytes => { const v = [...atob(bytes)].map(c => c.charCodeAt(0) - 128);
-  return 127 / (2.5 * Math.sqrt(mean(v.map(x => x * x)))) }
+const contrast = b => 127 / (2.5 * Math.sqrt(mean(bytes(b).map(v => (v - 128) ** 2))))
 
-function picture(bytes, side, label, gain = 1) { // base64 of one byte a pixel, grey; contrast about the middle
+function shade(values, side, label) { // numbers from 0 to 255, grey
   const c = make('canvas', { width: side, height: side, role: 'img', 'aria-label': label }), p = c.getContext('2d'),
-    im = p.createImageData(side, side), s = atob(bytes)
-  for (let i = 0; i < s.length; i++) { const v = 128 + gain * (s.charCodeAt(i) - 128);
-    im.data.set([v, v, v, 255], 4 * i) }
+    im = p.createImageData(side, side)
+  values.forEach((v, i) => im.data.set([v, v, v, 255], 4 * i))
   p.putImageData(im, 0, 0)
   return c
+}
+const picture = (b, side, label, gain = 1) => // base64 of one byte a pixel; contrast about the middle
+  shade(bytes(b).map(v => 128 + gain * (v - 128)), side, label)
+
+async function grey(file, side) { // the centred square of a picture file, from 0 to 1
+  const im = await createImageBitmap(file), n = Math.min(im.width, im.height),
+    p = make('canvas', { width: side, height: side }).getContext('2d')
+  p.drawImage(im, (im.width - n) / 2, (im.height - n) / 2, n, n, 0, 0, side, side)
+  const d = p.getImageData(0, 0, side, side).data
+  return range(side * side).map(i => (.2125 * d[4 * i] + .7154 * d[4 * i + 1] + .0721 * d[4 * i + 2]) / 255)
 }
 
 // A control is a list of values that a slider walks, or names of which one is chosen.
@@ -371,6 +404,33 @@ const EXPLORABLES = {
       return { panels: [loss], text: `To come within 0.1 dB of the best estimator the whole field needs ` +
         `${told('whole')}, its details given the coarser field ${told('details')}.` }
     })
+  },
+
+  denoisers(figure, data) {
+    const { side } = data, nets = data.rows.map(r => [r.field, kernels(r.layers)]), z = random(7),
+      noise = range(side * side).map(() => z()), own = 'a picture of yours'
+    const shown = Object.fromEntries(Object.entries(data.pictures).map(([k, b]) => [k, bytes(b).map(v => v / 255)]))
+    const moved = panel(figure, {
+      sigma: { label: 'noise σ (white is 1)', slide: true, values: [.05, .1, .15, .2, .3, .4], start: .2 },
+      picture: { label: 'picture', values: [...Object.keys(shown), own] },
+    }, ({ picture: name, sigma }) => {
+      const x = shown[name] || Object.values(shown)[0], y = x.map((v, i) => v + sigma * noise[i])
+      const out = [['the picture', x], ['with noise', y],
+        ...nets.map(([r, net]) => [`seen ${r} × ${r}`, denoise(net, y, side)])]
+      const db = out.map(([, v]) => decibels(v, x).toFixed(1))
+      const panels = out.map(([word, v], i) => make('div', { class: 'field' },
+        shade(v.map(u => 255 * u), side, `${word}, noise ${sigma}`),
+        make('span', {}, word + (i ? `: ${db[i]} dB` : ''))))
+      return { panels, text: (shown[name] ? '' : 'Choose a file: it stays on your machine. ') +
+        `Noise of σ = ${sigma} leaves ${db[1]} decibels; networks that see ` +
+        nets.map(([r], i) => `${r} × ${r} pixels give ${db[i + 2]}`).join(', ') + '.' }
+    })
+    const file = make('input', { type: 'file', accept: 'image/*', name: 'file' })
+    file.addEventListener('change', async () => {
+      try { shown[own] = await grey(file.files[0], side) } catch { return }
+      moved.set('picture', Object.keys(data.pictures)[0]); moved.set('picture', own)
+    })
+    figure.querySelector('form').append(make('label', {}, 'your own ', file))
   },
 
   collapse(figure) {
