@@ -446,9 +446,8 @@ def quoted(words:str, # of an essay, with `{got:.1%}` and the like
 
 def _cited(words, r, up): # with its verdict and preset
     to = tag('a', r['verdict'], href=f"{up}claims.html#{r['id']}", class_=f"cited {r['verdict'].split()[0]}")
-    dates = {'bound': r['tolerance_date'], 'protocol': r['protocol_date']}
-    later = [f'{k} set later' for k, date in dates.items() if date == 'after']
-    return f"{quoted(words, r)} \\[{', '.join([to, r['preset'], *later])}\\]"
+    later = ', set later' if 'after' in (r['tolerance_date'], r['protocol_date']) else ''
+    return f"{quoted(words, r)} \\[{to}, {r['preset']}{later}\\]"
 
 def _sum(n): # of a Counter, in words
     words = [f'{v} {k}' for k, v in n.items()]
