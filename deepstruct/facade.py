@@ -89,18 +89,19 @@ class _Bounded(TorchDispatchMode):
     def __torch_dispatch__(self, op, types, args=(), kwargs=None):
         sizes = args[0] if args and isinstance(args[0], (list, tuple)) else [a for a in args if isinstance(a, int)]
         if not any(torch.is_tensor(a) for a in args) and all(isinstance(s, int) for s in sizes):
-            self.left -= max(math.prod(sizes), 1024)
+            self.left -= max(math.prod(sizes), 2**15)
             if self.left < 0: raise ValueError('its description asks for more values than the file has')
         return op(*args, **kwargs or {})
 
 def load(path, **how) -> Any: # of the model's own `load`
     "A saved model of any kind; ValueError names a file that none of them wrote, or whose parts do not fit."
     try:
-        kind, _, tensors = read_saved(path)
+        kind, about, tensors = read_saved(path)
         if kind not in MODELS: raise ValueError(f'{path} holds a {kind}; expected one of {", ".join(MODELS)}')
         module, name = MODELS[kind]
+        if about.get('depth', 0) > 64: raise ValueError(f'depth {about["depth"]:.3g}') # 2^depth is asked for
         model = getattr(import_module(f'deepstruct.{module}'), name)
-        with _Bounded(2**26 + 16 * sum(t.numel() for t in tensors.values())): return model.load(path, **how)
+        with _Bounded(2**28 + 16 * sum(t.numel() for t in tensors.values())): return model.load(path, **how)
     except FileNotFoundError: raise
     except Exception as e:
         if how and not isinstance(e, ValueError) or isinstance(e, ValueError) and str(path) in str(e): raise

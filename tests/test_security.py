@@ -168,7 +168,7 @@ def models():
     yield LogDensity((1, 8, 8), 4, (1,))
 
 
-HUGE = [10**9, -1, 'x; import os', 1e300, None, [10**6] * 3]
+HUGE = [10**9, 'x; import os', [10**6] * 3]
 
 
 @pytest.mark.parametrize('kind', range(4))
