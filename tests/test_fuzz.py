@@ -124,7 +124,7 @@ DOORS = { # of (t, g): t gives what may be another
     'Scattering2D': lambda t, g: ds.Scattering2D(2, 8, 4)(t(images(3))),
     'LearnedScattering': lambda t, g: ds.LearnedScattering(1, 8, (4,), classes=3, seed=0).eval()(t(images(4))),
     'fisher': lambda t, g: ds.fisher(Net(), (t(images(30, 4)), labels(30)), ['d']),
-    'neural_collapse': lambda t, g: ds.neural_collapse(Net(), [(t(images(30, 4)), labels(30))], layer='d'),
+    'neural_collapse': lambda t, g: ds.neural_collapse(Net(), [(t(images(30, 4)), labels(30, 5))], layer='d'),
     'align': lambda t, g: ds.align(Net(), Net(1), [(t(images(30, 4)), labels(30))]).error(),
     'error': lambda t, g: ds.error(Net(), [(t(images(30, 4)), labels(30))]),
     'super_resolve': lambda t, g: ds.super_resolve(t(images(2).sigmoid()), [shrink], seed=0, end=.03, h=.3).samples,
