@@ -7,7 +7,7 @@ __all__ = ['ZALANDO', 'LCV', 'REGISTRY', 'CLASSES', 'PHOTOGRAPHS', 'Data', 'wher
            'fashion_mnist', 'photograph', 'photographs', 'berkeley', 'patches', 'photo_patches']
 
 # %% ../nbs/foundations/02_data.ipynb #cf4e04e5
-import functools, gzip, hashlib, importlib.util, lzma, shutil, subprocess, tempfile
+import functools, gzip, hashlib, importlib.util, lzma, re, shutil, subprocess, tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,17 +135,40 @@ def verified(path:Path, # a file, .gz and .xz decompressed, or a folder of image
     return content
 
 # %% ../nbs/foundations/02_data.ipynb #c260945e
+def _most(d): # bytes that one of its files may have, packed or not
+    told = re.match(r'[\d.]+', d.size)
+    return round(2e6 * float(told[0])) if told else 2**30
+
+def _streamed(url, to, most): # ends a file that is longer
+    import requests
+    with requests.get(url, stream=True, timeout=20) as r, open(to, 'wb') as f:
+        r.raise_for_status()
+        for part in r.iter_content(2**16):
+            if f.tell() + len(part) > most: raise ValueError(f'{url} gives more than {most:,} bytes; expected fewer')
+            f.write(part)
+
 def _download(d, folder):
     import pooch
     for f in d.sha256: pooch.retrieve(d.url + f, None, fname=Path(f).name, path=(folder / f).parent,
-                                      downloader=pooch.HTTPDownloader(timeout=20))
+                                      downloader=lambda url, to, _: _streamed(url, to, _most(d)))
+
+def _arrived(folder, f, most): # ValueError for a link, what is no file, and what unpacks to more
+    path = folder / f
+    if not path.is_file() or path.resolve() != folder.resolve() / f:
+        raise ValueError(f'{f} is no file of its own; expected one without links')
+    n, opener = 0, {'.gz': gzip.open, '.xz': lzma.open}.get(path.suffix, open)
+    with opener(path, 'rb') as s:
+        while part := s.read(2**20):
+            if (n := n + len(part)) > most: raise ValueError(f'{f} unpacks to more than {most:,} bytes')
+    return path
 
 def _from_debian(d, folder):
     subprocess.run(['apt-get', 'download', f'dataset-{d.name}'], cwd=folder, check=True, capture_output=True,
                    timeout=300)
     subprocess.run(['dpkg-deb', '-x', str(next(folder.glob('*.deb'))), str(folder)], check=True, capture_output=True,
                    timeout=300)
-    for f in d.sha256: shutil.move(folder / 'usr/share/datasets' / d.name / f, folder / f)
+    home = Path('usr/share/datasets') / d.name
+    for f in d.sha256: shutil.move(_arrived(folder, home / f, _most(d)), folder / f)
 
 def get(name:str # as `list_data` names it
        ) -> Path: # a file or folder, verified
@@ -159,7 +182,7 @@ def get(name:str # as `list_data` names it
             with tempfile.TemporaryDirectory() as tmp:
                 try:
                     way(d, Path(tmp))
-                    for f, sha256 in d.sha256.items(): verified(Path(tmp) / f, sha256)
+                    for f, sha256 in d.sha256.items(): verified(_arrived(Path(tmp), f, _most(d)), sha256)
                 except Exception as e: # no network, no such package, other bytes: the next way may do
                     if i + 1 < len(ways): continue
                     raise OSError(f'{name} could not be fetched ({type(e).__name__}); put '

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .core import as_weights, copied, generator, in_batches, tensor
 from .data import patches
 from .fields import radial_spectrum
-from .files import FIELDS, IMAGES, files_in, image_folder, opened, read_fields
+from .files import FIELDS, IMAGES, files_in, image_folder, opened, read_fields, unpacked_within
 from .log_concavity.langevin import SamplingError
 from .log_concavity.model import LogConcaveModel
 from .log_concavity.diagnose import diagnose
@@ -411,6 +411,7 @@ def _power_law(report, x): # of patches: does the spectrum fall like a power?
 
 def examine_images(source, out, seed:int=0, side=None) -> Path:
     "The page on pictures; ValueError as `image_folder`, and for pictures below 8 pixels a side."
+    unpacked_within(source)
     images = image_folder(source, n=5000)
     least = min(min(x.shape[1:]) for x in images)
     n = 2**min(5, int(math.log2(least))) if side is None else side

@@ -7,13 +7,14 @@ __all__ = ['Seed', 'MODELS', 'entropy', 'phi4', 'turbulence', 'gaussian_field', 
            'reproduce']
 
 # %% ../nbs/facade.ipynb #206ed7d8
-import sys
+import math, sys
 from importlib import import_module
 from typing import Any, Callable, Iterable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .core import check_data, read_saved, seeded, tensor
 
@@ -82,12 +83,30 @@ MODELS = {'log-concave model': ('log_concavity.model', 'LogConcaveModel'), # kin
           'learned scattering network': ('networks', 'LearnedScattering'),
           'rainbow model': ('rainbow.model', 'RainbowModel')}
 
+class _Bounded(TorchDispatchMode):
+    "ValueError where more values are made than weights of a file can fill: what describes them is not believed."
+    def __init__(self, most:int): super().__init__(); self.left = most
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        sizes = args[0] if args and isinstance(args[0], (list, tuple)) else [a for a in args if isinstance(a, int)]
+        if not any(torch.is_tensor(a) for a in args) and all(isinstance(s, int) for s in sizes):
+            self.left -= max(math.prod(sizes), 2**15)
+            if self.left < 0: raise ValueError('its description asks for more values than the file has')
+        return op(*args, **kwargs or {})
+
 def load(path, **how) -> Any: # of the model's own `load`
-    "A saved model of any kind; ValueError names a file that none of them wrote."
-    kind = read_saved(path)[0]
-    if kind not in MODELS: raise ValueError(f'{path} holds a {kind}; expected one of {", ".join(MODELS)}')
-    module, name = MODELS[kind]
-    return getattr(import_module(f'deepstruct.{module}'), name).load(path, **how)
+    "A saved model of any kind; ValueError names a file that none of them wrote, or whose parts do not fit."
+    try:
+        kind, about, tensors = read_saved(path)
+        if kind not in MODELS: raise ValueError(f'{path} holds a {kind}; expected one of {", ".join(MODELS)}')
+        module, name = MODELS[kind]
+        if about.get('depth', 0) > 64: raise ValueError(f'depth {about["depth"]:.3g}') # 2^depth is asked for
+        model = getattr(import_module(f'deepstruct.{module}'), name)
+        with _Bounded(2**28 + 16 * sum(t.numel() for t in tensors.values())): return model.load(path, **how)
+    except FileNotFoundError: raise
+    except Exception as e:
+        if how and not isinstance(e, ValueError) or isinstance(e, ValueError) and str(path) in str(e): raise
+        raise ValueError(f'{path} is no whole file of save() ({type(e).__name__}: {" ".join(str(e).split())[:120]}); '
+                         'expected one that was not changed') from e
 
 # %% ../nbs/facade.ipynb #b77d93eb
 class Claims(list[dict]):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HERE', 'ROOT', 'ACCELERATORS', 'find_root', 'package_data', 'cache_dir', 'out_dir', 'accelerator', 'data_dir',
-           'atomic', 'warn_once']
+           'atomic', 'visible', 'warn_once']
 
 # %% ../nbs/foundations/01_places.ipynb #bf6ae433
 import functools, os, re, sys, tempfile, uuid
@@ -79,10 +79,14 @@ def atomic(path): # the final path
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
 
+def visible(line:str) -> str: # of a terminal
+    "A file's name or an error's text may hold what moves the cursor or sets colours: that is shown, not obeyed."
+    return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
 @functools.lru_cache(None)
 def warn_once(message:str) -> None:
     "One line on stderr, the first time."
-    print(f'deepstruct: {message}', file=sys.stderr, flush=True)
+    print(f'deepstruct: {visible(message)}', file=sys.stderr, flush=True)
 
 # %% ../nbs/foundations/01_places.ipynb #fc6f449b
 if 'NUMBA_CACHE_DIR' not in os.environ and not os.access(HERE, os.W_OK):

@@ -26,6 +26,7 @@ def _git(*words, at=None): # its first line; ValueError with what git says
 @contextmanager
 def tree_of(rev:str, root): # a checkout of that revision, removed at the end
     "ValueError where there are changes that no commit holds, or no such revision."
+    if rev.startswith('-'): raise ValueError(f'{rev!r} is no revision; expected a commit, a branch or a tag')
     if dirty := _git('status', '--porcelain', '--untracked-files=no', at=root):
         raise ValueError(f'{len(dirty.splitlines())} tracked file(s) have changes; commit them first')
     with tempfile.TemporaryDirectory(prefix='deepstruct-carry-') as tmp:

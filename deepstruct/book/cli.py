@@ -15,6 +15,7 @@ from rich.text import Text
 
 from .. import __version__
 from . import ledger as L, runner as R
+from ..places import visible
 
 # %% ../../nbs/book/06_cli.ipynb #17fd4c02
 _WIDE = 120 # columns from which words are written out and more is told
@@ -243,7 +244,7 @@ def main(argv=None # default: the process's arguments
         return 0
     except (ValueError, OSError, LookupError, ImportError, RuntimeError) as e:
         said = str(e.args[0] if isinstance(e, KeyError) and e.args else e) or repr(e)
-        for line in said.splitlines(): print('deepstruct:', line.strip(), file=sys.stderr) # a fault a line
+        for line in said.splitlines(): print('deepstruct:', visible(line.strip()), file=sys.stderr) # a fault a line
         return 2
     except KeyboardInterrupt:
         print('deepstruct: stopped; the same command goes on from here', file=sys.stderr)

@@ -199,7 +199,8 @@ def _taken_apart(source:str) -> dict: # of a module: units, names {name: [unit]}
 # %% ../../nbs/book/00_keys.ipynb #b57fdcc4
 PACKAGE = 'deepstruct'
 _NEUTRAL = {f'{PACKAGE}.core': {'cached', 'progress', 'reads', '_heard', 'spent', 'stage_key', 'choose'},
-            f'{PACKAGE}.places': {'find_root', 'ROOT', 'package_data', 'cache_dir', 'out_dir', 'atomic', 'warn_once'}}
+            f'{PACKAGE}.places': {'find_root', 'ROOT', 'package_data', 'cache_dir', 'out_dir', 'atomic', 'warn_once',
+                              'visible'}}
 _ANYTHING = {('__import__',), ('importlib', 'import_module'), ('sys', 'modules')} # leads anywhere
 _DYNAMIC = {'eval', 'exec', 'globals'} # leads anywhere in its module
 

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'STATUSES', 'CHAPTERS', 'ID', 'ABSENT', 'ARXIV', 'write_json', 'Paper', 'Place', 'Row', 'lost', 'Book',
-           'load', 'slack', 'inside', 'expected', 'verdict', 'called_ids', 'scan', 'records', 'valued', 'ledger', 'why',
-           'failures', 'figures', 'places', 'counts', 'place_key', 'select', 'show_value', 'show_worst',
-           'show_tolerance']
+           'load', 'slack', 'inside', 'expected', 'verdict', 'called_ids', 'scan', 'records', 'valued', 'ledger',
+           'recorded', 'why', 'failures', 'figures', 'places', 'counts', 'place_key', 'select', 'show_value',
+           'show_worst', 'show_tolerance']
 
 # %% ../../nbs/book/01_ledger.ipynb #554ce9d8
-import ast, difflib, json, math, re, reprlib, sys, tomllib
+import ast, difflib, json, math, re, reprlib, string, sys, tomllib
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -314,11 +314,18 @@ class _Told: # a record or a part of it; what was not recorded says so
 
 ABSENT = 'a number that is not recorded yet'
 
+def recorded(text:str, words:dict) -> str: # {word: _Told}
+    "The text with numbers filled in; ValueError where it asks for what is none of a record's, or for many figures."
+    for _, name, how, turned in string.Formatter().parse(text):
+        if name and ('_' in name.split('[')[0] or turned or not re.fullmatch(r'[+,]*(\.\d\d?)?[defg%]?', how)):
+            raise ValueError(f'{name!r} in a form that is none; expected such as {{got:.2f}}')
+    return text.format(**words)
+
 def why(text:str, shown:dict, kept:dict) -> str: # of a row; the record that is shown; {preset: record}
     '''The words, with recorded numbers in place of `{got:.2f}`, `{null[part]:.1%}` or, of one preset, `{long.got:.2f}`.
     ValueError for another word or format.'''
     words = {k: _Told(shown.get(k)) for k in ('got', 'null', 'n', 'spread')} | {p: _Told(kept.get(p)) for p in PRESETS}
-    try: return text.format(**words)
+    try: return recorded(text, words)
     except (KeyError, IndexError, ValueError) as e: raise ValueError(f'why: {text[:60]!r} names {e}') from None
 
 def failures(rows:list) -> list: # of the ledger

@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from . import ledger as L
 from .keys import page_keys
-from ..places import ACCELERATORS, find_root
+from ..places import ACCELERATORS, find_root, visible
 
 # %% ../../nbs/book/03_runner.ipynb #fb404c41
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _of_paper(target, book, made): # -> the pages and the ids of a paper, or the
 
 # %% ../../nbs/book/03_runner.ipynb #f34e20f8
 def _say(*words): # one line of progress
-    print(' · '.join(str(w) for w in words if w) + '\n', end='', file=sys.stderr, flush=True)
+    print(visible(' · '.join(str(w) for w in words if w)) + '\n', end='', file=sys.stderr, flush=True)
 
 def _seconds(s): return f'{s:.0f} s' if s < 100 else f'{s // 60:.0f} min {s % 60:.0f} s'
 

@@ -425,7 +425,9 @@ def explorable(name:str, up:str='') -> str: # HTML
     parts = [tag('figcaption', tag('strong', title), ' ' + about)]
     parts.append(tag('noscript', *(picture(f | dict(title=title), up, True) for f in seen),
                      tag('p', 'Interactive: it needs JavaScript.')))
-    if data.exists(): parts.append(tag('script', data.read_text(encoding='utf-8').strip(), type='application/json'))
+    if data.exists():
+        told = data.read_text(encoding='utf-8').strip().replace('<', '\\u003c') # no text in it ends the element
+        parts.append(tag('script', told, type='application/json'))
     return tag('figure', *parts, class_='explore', data_explore=name, id=f'explore-{name}')
 
 def quoted(words:str, # of an essay, with `{got:.1%}` and the like
@@ -439,7 +441,8 @@ def quoted(words:str, # of an essay, with `{got:.1%}` and the like
         parts[k] = v | dict(least=v[by[0]], most=v[by[-1]])
         if k == 'got': parts[k]['worst'] = v[min(v, key=lambda part: L.slack(row, v[part], part))]
     parts['asked'] = next(iter(row.tolerance.values())) if len(row.tolerance) == 1 else row.tolerance
-    try: said = words.format(**{k: L._Told(v) for k, v in parts.items()}, note=(r['note'] or '').split('; null')[0])
+    told = {k: L._Told(v) for k, v in parts.items()} | dict(note=(r['note'] or '').split('; null')[0])
+    try: said = L.recorded(words, told)
     except (KeyError, IndexError, ValueError) as e: raise LookupError(f"{r['id']}: {e}") from None
     if r['got'] is None or L.ABSENT in said: raise LookupError(r['id'])
     return said

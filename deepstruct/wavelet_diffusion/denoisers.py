@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ..core import as_weights, draw_on, measuring, seeded, whole
 from ..data import REGISTRY, get, verified
-from ..files import read_images
+from ..files import read_images, stored_size
 from .unet import check_type
 from .wsgm import analysis, as_images, synthesis
 
@@ -311,7 +311,9 @@ def _stored(path, sha256): # what the file holds, tensors only
     if content[8:9] == b'{': # a header in JSON, after its length
         try: return safetensors.torch.load(content)
         except Exception as e: raise ValueError(f'{path} is a damaged safetensors file ({e})') from None
-    try: return torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
+    try:
+        if content[:2] == b'PK' and stored_size(io.BytesIO(content)) > len(content): raise ValueError
+        return torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
     except Exception as e: raise ValueError(f'{path} is not a file of plain weights ({type(e).__name__}); expected one '
                                             'that holds tensors only, of torch.save or safetensors') from None
 
