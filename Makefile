@@ -37,8 +37,14 @@ test-notebooks: .venv
 mutations: .venv ## plant each fault of tests/mutations.toml and name the test that turns red; minutes to an hour
 	$(BIN)/python tests/mutate.py --jobs "$$JOBS"
 
-bench: .venv ## time the scattering transform against kymatio, on one core
-	$(BIN)/python tests/bench_scattering.py
+bench: .venv build/bench ## time all core operations beside other software, on one core, or TARGET=wavelets; RECORD=1 keeps it
+	@set -f; TARGET=$$(printf '%s' "$$TARGET" | sed 's/ *, */ /g'); \
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python tests/bench.py $(if $(RECORD),--record) -- $$TARGET
+
+# Where a peer cannot be fetched the benchmark says that it is absent, and goes on.
+build/bench: tests/bench_requirements.txt | .venv
+	-@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade --target $@ -r $<
+	@mkdir -p $@ && touch $@
 
 site: .venv ## the searchable, offline site, in _site/
 	$(BIN)/deepstruct site
