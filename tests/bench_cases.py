@@ -84,10 +84,11 @@ def with_gradient(f, x):
     return torch.autograd.grad(f(x).square().sum(), x)[0] if x.requires_grad else f(x)
 
 
-def scattering(batch, J, side, gradient):
+def scattering(batch, J, side, gradient, compiled):
     from kymatio.scattering2d.frontend.torch_frontend import ScatteringTorch2D
     x = torch.rand(batch, 1, side, side, generator=generator('bench')).requires_grad_(gradient)
-    return Pair(*(partial(with_gradient, S, x) for S in (Scattering(J, side), ScatteringTorch2D(J, (side, side)))))
+    return Pair(*(partial(with_gradient, S, x) for S in (Scattering(J, side, compiled=compiled),
+                                                        ScatteringTorch2D(J, (side, side)))))
 
 
 def block(side, channels, batch, gradient, choose):
@@ -266,9 +267,9 @@ CASES = [
            partial(f, name, b, n), 1e-10)
       for kind, f in (('packets', packets_pywt), ('inverse packets', unpackets_pywt))
       for name, b, n in (('haar', 64, 32), ('db4', 64, 128), ('db4', 1, 512))),
-    *(Case('scattering', f'scattering, {b} of {n} x {n}, J = {J}{", with gradient" * g}', 'kymatio',
-           partial(scattering, b, J, n, g), 1e-4)
-      for b, J, n in ((64, 3, 32), (1, 3, 32), (1, 4, 128)) for g in (False, True)),
+    *(Case('scattering', f'scattering in {"C" if c else "torch"}, {b} of {n} x {n}, J = {J}{", with gradient" * g}',
+           'kymatio', partial(scattering, b, J, n, g, c), 1e-4)
+      for b, J, n in ((64, 3, 32), (1, 3, 32), (1, 4, 128)) for c in (False, True) for g in (False, True)),
     *(Case('learned', f'wavelets of {b} maps of {n} x {n}, {c} channels{how}{", with gradient" * g}',
            'conv2d, same filters', partial(block, n, c, b, g, choose), 1e-4)
       for n, c, b in ((32, 64, 4), (16, 64, 8), (8, 128, 16))
