@@ -164,7 +164,7 @@ def processor():
 def line(row):
     if 'absent' in row: return f'{row["what"]}: {row["peer"]} is not installed, left out ({row["absent"]})'
     mark, size = '> ' if row['at_least'] else '', ['–' if m is None else f'{m:.0f}' for m in row['memory']]
-    verdict = row['unit'] or ('slower' if row['most'] < 1 else '' # in every round)
+    verdict = row['unit'] or ('slower' if row['most'] < 1 else '') # in every round
     return (f'{row["what"]:66} {row["peer"]:25} {mark}{row["ratio"]:.2f} [{row["least"]:.2f}, '
             f'{row["most"]:.2f}] {verdict:8} answers within {row["difference"]:.0e}; {size[0]} and {size[1]} MiB')
 

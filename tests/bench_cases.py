@@ -267,7 +267,7 @@ CASES = [
            partial(f, name, b, n), 1e-10)
       for kind, f in (('packets', packets_pywt), ('inverse packets', unpackets_pywt))
       for name, b, n in (('haar', 64, 32), ('db4', 64, 128), ('db4', 1, 512))),
-    *(Case('scattering', f'scattering in {"C" if c else "torch"}, {b} of {n} x {n}, J = {J}{", with gradient" * g}',
+    *(Case('scattering', f'scattering in {"numba" if c else "torch"}, {b} of {n} x {n}, J = {J}{", with gradient" * g}',
            'kymatio', partial(scattering, b, J, n, g, c), 1e-4)
       for b, J, n in ((64, 3, 32), (1, 3, 32), (1, 4, 128)) for c in (False, True) for g in (False, True)),
     *(Case('learned', f'wavelets of {b} maps of {n} x {n}, {c} channels{how}{", with gradient" * g}',

@@ -385,7 +385,8 @@ def speed() -> str: # Markdown
     rows = []
     for c in b['cases']:
         if 'absent' in c: rows.append([plain(c['what']), plain(c['peer']), 'not installed', '', '', '']); continue
-        ratio = ['over '] * c['at_least'] + [f"{c['ratio']:.2f} {c['unit']}", ', **slower**' * (not c['unit'] and c['most'] < 1)]
+        slow = ', **slower**' * (not c['unit'] and c['most'] < 1)
+        ratio = ['over '] * c['at_least'] + [f"{c['ratio']:.2f} {c['unit']}".strip() + slow]
         sizes = ['–' if m is None else f'{m:.0f}' for m in c['memory']]
         rows.append([plain(c['what']), plain(c['peer']), ''.join(ratio), f"{c['least']:.2f} to {c['most']:.2f}",
                      f"{c['difference']:.0e}", ' / '.join(sizes)])
