@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PRESET ?= laptop
 TARGET ?=
 JOBS ?= 1
+RECORD ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -10,6 +11,7 @@ READY := .venv/.ready
 override PRESET := $(value PRESET)
 override TARGET := $(value TARGET)
 override JOBS := $(value JOBS)
+override RECORD := $(value RECORD)
 export PRESET TARGET JOBS
 
 .PHONY: help reproduce test test-notebooks mutations bench site readme lab clean .venv
@@ -37,8 +39,14 @@ test-notebooks: .venv
 mutations: .venv ## plant each fault of tests/mutations.toml and name the test that turns red; minutes to an hour
 	$(BIN)/python tests/mutate.py --jobs "$$JOBS"
 
-bench: .venv ## time the scattering transform against kymatio, on one core
-	$(BIN)/python tests/bench_scattering.py
+bench: .venv build/bench ## time all core operations beside other software, on one core, or TARGET=wavelets; RECORD=1 keeps it
+	@set -f; TARGET=$$(printf '%s' "$$TARGET" | sed 's/ *, */ /g'); \
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python tests/bench.py $(if $(value RECORD),--record) -- $$TARGET
+
+# Where a peer cannot be fetched the benchmark says that it is absent, and goes on.
+build/bench: tests/bench_requirements.txt | .venv
+	-@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade --target $@ -r $<
+	@mkdir -p $@ && touch $@
 
 site: .venv ## the searchable, offline site, in _site/
 	$(BIN)/deepstruct site

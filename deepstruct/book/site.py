@@ -6,7 +6,7 @@
 __all__ = ['At', 'README', 'NOTEBOOK', 'SITE', 'RESULTS', 'HERO', 'PARTS', 'EXPLORABLES', 'ABOUT', 'plain', 'tag', 'text', 'raw',
            'grid', 'directives', 'targets', 'displayed', 'linked', 'picture', 'page_cells', 'papers', 'hero', 'bibtex',
            'citations', 'ledger', 'gallery', 'table', 'atlas', 'pictures', 'differences', 'bibliography', 'costs',
-           'readme_text', 'generated', 'readme', 'explorable', 'quoted', 'told', 'filled', 'tour', 'docments',
+           'speed', 'readme_text', 'generated', 'readme', 'explorable', 'quoted', 'told', 'filled', 'tour', 'docments',
            'reference', 'find_source', 'setup', 'texts', 'doors', 'source', 'build']
 
 # %% ../../nbs/book/05_site.ipynb #509bbc9b
@@ -376,6 +376,30 @@ def costs() -> str: # Markdown
         rows.append([_link(page.paper, f'{page.key}.ipynb'), *(_time(s) if s else '–' for s in spent)])
     return grid(['page', 'laptop', 'long'], rows)
 
+# %% ../../nbs/book/05_site.ipynb #0f1e0132
+def speed() -> str: # Markdown
+    "What `make bench` recorded: ratios to other software, growth with size, start-up."
+    kept = L.project() / 'data/results/bench.json'
+    if not kept.exists(): return 'Nothing is recorded.'
+    b = json.loads(kept.read_text(encoding='utf-8'))
+    rows = []
+    for c in b['cases']:
+        if 'absent' in c: rows.append([plain(c['what']), plain(c['peer']), 'not installed', '', '', '']); continue
+        slow = ', **slower**' * (not c['unit'] and c['most'] < 1)
+        ratio = ['over '] * c['at_least'] + [f"{c['ratio']:.2f} {c['unit']}".strip() + slow]
+        sizes = ['–' if m is None else f'{m:.0f}' for m in c['memory']]
+        rows.append([plain(c['what']), plain(c['peer']), ''.join(ratio), f"{c['least']:.2f} to {c['most']:.2f}",
+                     f"{c['difference']:.0e}", ' / '.join(sizes)])
+    grown = [[plain(g['what']), f"{g['of']} {', '.join(map(str, g['sizes']))}", f"{g['exponent']:.2f}",
+              ', '.join(f'{e:.2f}' for e in g['local']), f"{g['theory']:g}"] for g in b['growth']]
+    unit = next((s['seconds'] for s in b['starts'] if s['what'] == 'import torch'), 1.)
+    starts = [[plain(s['what']), f"{s['seconds'] / unit:.2f}"] for s in b['starts']]
+    head = ['operation', 'beside', 'ratio', 'spread', 'answers differ by', 'memory, MiB, ours / theirs']
+    return '\n\n'.join([
+        f"Measured on {b['date']}, {plain(b['processor'])}, {b['rounds']} rounds.", grid(head, rows), '## Growth',
+        grid(['operation', 'sizes', 'exponent', 'from size to size', 'in theory'], grown), '## Start-up',
+        'Processor time of a fresh process, in units of `import torch`.', grid(['command', 'time'], starts)])
+
 # %% ../../nbs/book/05_site.ipynb #a9955e98
 def readme_text() -> str:
     "README.md as it should be now."
@@ -690,7 +714,7 @@ def _tree(book, files): # the hidden tables of contents of the first page
     parts = {'The papers': [*named('introduction'), *papers, *named('conclusion', 'explore')],
              'Results': ['atlas', 'claims', 'figures', 'differs'],
              'Library': [*lessons, *doors, 'api/index'],
-             'About': named('glossary', 'gpu') + ['bibliography', 'data/README']}
+             'About': named('glossary', 'gpu', 'speed') + ['bibliography', 'data/README']}
     return '\n\n'.join(_contents(k, pages) for k, pages in parts.items() if pages)
 
 def _static(): # the folder of texts, style and script
@@ -708,7 +732,8 @@ def texts(book:list) -> dict: # {file: Markdown}
            SITE.gallery: pictures(), 'atlas.md': atlas(), 'differs.md': differences(),
            'bibliography.md': bibliography(), **reference(), **own,
            'data/README.md': about.read_text(encoding='utf-8') if about.exists() else '# Data\n'}
-    if 'gpu.md' in out: out['gpu.md'] = out['gpu.md'].replace('{costs}', costs())
+    for name, part in (('gpu.md', costs), ('speed.md', speed)):
+        if name in out: out[name] = out[name].replace(f'{{{part.__name__}}}', part())
     for c in dict.fromkeys(p.chapter for p in book if p.chapter):
         out |= _chapter(c, [p for p in book if p.chapter == c], rows)
     return out
