@@ -60,8 +60,8 @@ def site(tmp_path_factory):
 def test_offline(site):
     from deepstruct.book import runner
     assert 'WARNING' not in site.said and 'ERROR' not in site.said, site.said
-    own = {'index', 'claims', 'figures', 'atlas', 'differs', 'glossary', 'gpu', 'speed', 'bibliography', 'api/index', 'search',
-           'introduction', 'conclusion', 'explore', *(f'{c}/index' for c in CHAPTERS)}
+    own = {'index', 'claims', 'figures', 'atlas', 'differs', 'glossary', 'gpu', 'speed', 'bibliography', 'api/index',
+           'search', 'introduction', 'conclusion', 'explore', *(f'{c}/index' for c in CHAPTERS)}
     assert {p.key for p in runner.pages()} | own <= set(site.pages)
     for name, page in site.pages.items():
         assert not re.search(r'<(?:script|img|iframe)[^>]* src="(https?:|//)|<link[^>]*rel="(?:stylesheet|preload)"'
