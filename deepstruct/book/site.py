@@ -394,7 +394,7 @@ def speed() -> str: # Markdown
               ', '.join(f'{e:.2f}' for e in g['local']), f"{g['theory']:g}"] for g in b['growth']]
     unit = next((s['seconds'] for s in b['starts'] if s['what'] == 'import torch'), 1.)
     starts = [[plain(s['what']), f"{s['seconds'] / unit:.2f}"] for s in b['starts']]
-    head = ['operation', 'beside', 'ratio', 'spread', 'answers differ by', 'memory, MiB, ours / theirs']
+    head = ['operation', 'beside', 'ratio', 'spread', 'error', 'MiB, ours / theirs']
     return '\n\n'.join([
         f"Measured on {b['date']}, {plain(b['processor'])}, {b['rounds']} rounds.", grid(head, rows), '## Growth',
         grid(['operation', 'sizes', 'exponent', 'from size to size', 'in theory'], grown), '## Start-up',
